@@ -1,0 +1,1 @@
+"""Effects out: carries out Actions. It decides nothing."""

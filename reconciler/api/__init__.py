@@ -1,0 +1,1 @@
+"""The control API on a unix socket: status, preview, events, actions."""

@@ -1,0 +1,312 @@
+"""What a file may declare: one class for each `kind`. Descriptions of fields are the manual and the JSON Schema.
+
+A field is of class `restart` (a change replaces the instance) unless it is declared with `live(…)`.
+"""
+
+import re
+from datetime import timedelta
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from reconciler.model.quantity import Duration, Size
+
+NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+_SOURCE = re.compile(
+    r"hf:[\w.-]+/[\w.-]+(@[\w.-]+)?(/[\w./-]+)?"
+    r"|modelscope:[\w.-]+/[\w.-]+(@[\w.-]+)?(/[\w./-]+)?"
+    r"|ollama:[\w./-]+(:[\w.-]+)?"
+    r"|file:\S.*"
+    r"|https://\S+"
+)
+
+
+LIVE: dict[str, Any] = {"x-change": "live"}
+
+
+def live(default: Any, **more: Any) -> Any:
+    """A field whose change needs no restart: it is applied to what runs."""
+    return Field(default, json_schema_extra=LIVE, **more)
+
+
+def _written(value: object) -> object:
+    """A scalar of an environment variable as it was written: numbers and truth values become text."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int | float) else value
+
+
+Name = Annotated[str, Field(pattern=NAME, description="A DNS label: a-z, 0-9 and '-', at most 63 characters.")]
+Text = Annotated[str, BeforeValidator(_written), Field(max_length=65536)]
+Label = Annotated[str, BeforeValidator(_written), Field(max_length=253)]
+Texts = Annotated[tuple[Text, ...], Field(strict=False)]
+Strings = Annotated[tuple[str, ...], Field(strict=False)]
+
+
+class Spec(BaseModel):
+    """Base of everything written in a file: frozen, no unknown key, documented by its attributes."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, strict=True, populate_by_name=True
+    )
+
+
+class SecretRef(Spec):
+    """The name of a secret; its value is never in a file, a plan, a log or an event."""
+
+    secret: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+    """Name of a systemd credential, of a file in the secrets directory, or of an environment variable of the daemon."""
+
+
+class Gpus(Spec):
+    """Which GPUs, when a number alone does not say it."""
+
+    count: int = Field(default=1, ge=0, le=64)
+    """How many GPUs of one machine each replica takes."""
+    memory: Size | None = None
+    """Only GPUs with at least this much memory in all."""
+    model: str | None = None
+    """Only GPUs whose model name contains one of these words: `H100|H200`."""
+    ids: Strings = ()
+    """Only these GPUs, by index or UUID."""
+    share: bool = True
+    """Whether other workloads may use the memory that is left on its GPUs."""
+
+
+class Replicas(Spec):
+    """How many instances, when it may vary."""
+
+    min: int = Field(default=1, ge=0, le=1000)
+    """As many run always; 0 starts none until `holdfast scale` or a waiting request asks for one."""
+    max: int | None = Field(default=None, ge=1, le=1000)
+    """As many run at most; the same as `min` when not given (1 if `min` is 0)."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Replicas":
+        if self.max is not None and self.max < self.min:
+            raise ValueError(f"max cannot be {self.max}, below min {self.min}; choose {self.min} or more")
+        return self
+
+
+class Health(Spec):
+    """How to tell that an instance works."""
+
+    path: str | None = Field(default=None, pattern=r"^/\S*$")
+    """HTTP path that answers 2xx when ready; the engine's own by default. Without a path a listening port is enough."""
+    interval: Duration = Field(default=timedelta(seconds=5), ge=timedelta(milliseconds=100))
+    """Time between two probes of an instance that is ready."""
+    timeout: Duration = Field(default=timedelta(seconds=3), ge=timedelta(milliseconds=50))
+    """How long one probe may take."""
+    failures: int = Field(default=3, ge=1, le=100)
+    """So many failed probes in a row restart it. After two it gets no traffic."""
+    start: Literal["auto"] | Duration = "auto"
+    """How long it may take to become ready; `auto` is 5 minutes, and 20 s more for each GiB of its memory."""
+    inference: Duration | None = None
+    """Time between two tiny requests that prove the model answers, and how long one may take; none when not given."""
+
+
+class Update(Spec):
+    """How an instance is let go and replaced."""
+
+    strategy: Literal["replace"] = "replace"
+    """`replace`: the old instance ends before the new one starts."""
+    drain: Duration = timedelta(minutes=2)
+    """How long requests in flight may take to finish before the instance is asked to end."""
+    grace: Duration = timedelta(seconds=10)
+    """Time between SIGTERM to the whole process group and SIGKILL."""
+
+
+class Adapter(Spec):
+    """A LoRA adapter, a model name of its own beside the model's."""
+
+    name: Name
+    """Model name that requests use."""
+    source: str
+    """Where the adapter's weights are, in the grammar of a model's `source`."""
+
+
+class Resource(Spec):
+    """What every kind has."""
+
+    api_version: Literal["holdfast/v1"] = Field(default="holdfast/v1", alias="apiVersion")
+    """Version of the language; assumed when not written."""
+    name: Name
+    """Unique among all models and services of the fleet."""
+    labels: dict[str, Label] = live(dict[str, str]())
+    """Free labels for people and filters."""
+
+
+class Runs(Resource):
+    """What every kind that runs has."""
+
+    runtime: Literal["auto", "process"] = "auto"
+    """What it runs under: `process` is a process group of its own under a small keeper; `auto` chooses."""
+    gpus: int | Gpus | None = None
+    """GPUs for each replica: a number, or which; 0 is CPU only. Not given: one, or none on a machine without any."""
+    memory: Literal["auto"] | Size = "auto"
+    """GPU memory for each replica on each of its GPUs; `auto` takes its GPUs whole."""
+    env: dict[str, Text | SecretRef] = Field(default_factory=dict)
+    """Environment variables; a value may be `{secret: name}`. Nothing else of the daemon's environment is passed on."""
+    replicas: int | Replicas = live(1)
+    """How many instances: a number from 0, or `{min, max}`."""
+    priority: int = live(100, ge=0, le=1000)
+    """Who is placed first when not everything fits, 0–1000."""
+    health: Health = live(Health())
+    """How to tell that an instance works."""
+    update: Update = live(Update())
+    """How an instance is let go and replaced."""
+    nodes: dict[str, Label] = Field(default_factory=dict)
+    """Labels a machine must carry to run it."""
+    paused: bool = live(False)
+    """Nothing is done to it until it is unpaused: what runs goes on running."""
+
+    @field_validator("replicas")
+    @classmethod
+    def _bounded(cls, value: int | Replicas) -> int | Replicas:
+        if isinstance(value, int) and not 0 <= value <= 1000:
+            raise ValueError(f"cannot be {value}; choose 0–1000")
+        return value
+
+    @field_validator("gpus")
+    @classmethod
+    def _countable(cls, value: int | Gpus | None) -> int | Gpus | None:
+        if isinstance(value, int) and not 0 <= value <= 64:
+            raise ValueError(f"cannot be {value}; choose 0–64")
+        return value
+
+    @field_validator("env")
+    @classmethod
+    def _exportable(cls, value: dict[str, Text | SecretRef]) -> dict[str, Text | SecretRef]:
+        for key, text in value.items():
+            if not key or "=" in key or "\0" in key or (isinstance(text, str) and "\0" in text):
+                raise ValueError(f"cannot export {key!r}; names and values may not hold NUL, names not '='")
+        return value
+
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """Fewest and most replicas."""
+        if isinstance(self.replicas, int):
+            return self.replicas, self.replicas
+        return self.replicas.min, self.replicas.max if self.replicas.max is not None else max(1, self.replicas.min)
+
+
+class Model(Runs):
+    """An inference service: a model, served by an engine, under one name."""
+
+    kind: Literal["Model"] = "Model"
+    source: str = Field(min_length=1, max_length=1024)
+    """`hf:org/repo[@rev][/file]`, `modelscope:…`, `ollama:name:tag`, `file:path` (relative to this file) or `https://…`."""
+    engine: Name | None = None
+    """`llamacpp`, `vllm`, or the name of a `kind: Engine`; by default llamacpp for a .gguf file, else vllm."""
+    context: int | None = Field(default=None, ge=1, le=2**31 - 1)
+    """Tokens of context for each request; the model's own when not given."""
+    parallel: int | None = Field(default=None, ge=1, le=65536)
+    """Requests served at once by one instance; the engine's own default when not given."""
+    dtype: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_]+$")
+    """Type of weights and activations, in the engine's word: `bfloat16`, `float16` …"""
+    kv_cache_dtype: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_]+$")
+    """Type of the KV cache, in the engine's word: `f16`, `q8_0`, `fp8` …"""
+    tensor_parallel: int | None = Field(default=None, ge=1, le=64)
+    """GPUs that share each layer; as many as `gpus` when not given."""
+    adapters: Annotated[tuple[Adapter, ...], Field(strict=False)] = ()
+    """LoRA adapters loaded with the model."""
+    params: dict[str, Any] = Field(default_factory=dict)
+    """Parameters of a `kind: Engine`, checked against its `params` schema."""
+    args: Texts = ()
+    """More arguments for the engine, passed on as they are, last."""
+    aliases: Strings = live(())
+    """Other model names that requests may use."""
+
+    @field_validator("source")
+    @classmethod
+    def _fetchable(cls, value: str) -> str:
+        if "\0" in value or not _SOURCE.fullmatch(value):
+            raise ValueError("write hf:org/repo, file:path, https://…, modelscope:org/repo or ollama:name:tag")
+        return value
+
+
+class Service(Runs):
+    """Any supporting program: a vector store, a tracker, a metrics server."""
+
+    kind: Literal["Service"] = "Service"
+    command: Texts = Field(min_length=1)
+    """Program and arguments, run without a shell. `{port}`, `{name}` and `{index}` are filled in; `{{` is a brace."""
+    port: int | None = Field(default=None, ge=1, le=65535)
+    """A fixed port it listens on; without it, `{port}` in command or env is leased from the node's range."""
+    directory: str | None = Field(default=None, pattern=r"^/")
+    """Working directory, an absolute path; a private directory of the instance by default."""
+
+
+class Engine(Resource):
+    """A new engine without code: how to run a model with some program."""
+
+    kind: Literal["Engine"] = "Engine"
+    command: Texts = Field(min_length=1)
+    """Program and arguments, run without a shell. Filled in: `{source}` `{port}` `{name}` `{index}` `{context}`
+    `{parallel}` `{gpus}` and `{params.key}`; an argument that names a value not given is left out; `{{` is a brace."""
+    env: dict[str, Text | SecretRef] = Field(default_factory=dict)
+    """Environment variables of every instance; a model's own `env` wins."""
+    health: str = Field(default="/health", pattern=r"^/\S*$")
+    """HTTP path that answers 2xx when an instance is ready."""
+    params: dict[str, Any] = Field(default_factory=dict)
+    """JSON Schema of the `params` that models of this engine may give."""
+    cpu: bool = False
+    """Whether it can run without a GPU."""
+
+
+class Cache(Spec):
+    """Where weights are kept."""
+
+    path: str = Field(pattern=r"^/")
+    """Directory that engines download weights to, an absolute path."""
+    size: Size | None = None
+    """What the directory should stay under; `holdfast doctor` says when it does not."""
+
+
+class Node(Resource):
+    """A machine. It applies where its name is the machine's host name, or `local`."""
+
+    kind: Literal["Node"] = "Node"
+    reserved: Size = live(0)
+    """Memory of each GPU that is left alone."""
+    ports: str = live("9000-9999", pattern=r"^\d{1,5}-\d{1,5}$")
+    """Range that instances' ports are leased from."""
+    cache: Cache | None = None
+    """Where weights are kept; the engines' own default when not given."""
+
+    @field_validator("ports")
+    @classmethod
+    def _ranged(cls, value: str) -> str:
+        first, last = map(int, value.split("-"))
+        if not 1 <= first <= last <= 65535:
+            raise ValueError(f"cannot be {value}; choose first-last within 1-65535")
+        return value
+
+    @property
+    def port_range(self) -> range:
+        """The ports to lease from."""
+        first, last = map(int, self.ports.split("-"))
+        return range(first, last + 1)
+
+
+AnyResource = Model | Service | Engine | Node
+Workable = Model | Service
+KINDS: dict[str, type[AnyResource]] = {cls.__name__: cls for cls in get_args(AnyResource)}
+
+LATER: dict[str, str] = {
+    "preemption": "nothing is preempted in this version; remove the line",
+    "idle_action": "models are not put to sleep in this version; remove the line",
+    "weight": "there is no gateway to weigh traffic in this version; remove the line",
+    "limits": "there is no gateway to enforce limits in this version; remove the line",
+    "idle": "there is no gateway to see idleness in this version; remove the key",
+    "target_queue": "there is no gateway to see queues in this version; remove the key",
+    "image": "containers are not run in this version; write command",
+    "metrics": "engines' metrics are not read in this version; remove the line",
+}
+"""Keys of the language that this version cannot honour, and what to do: better refused than ignored."""
+LATER_KINDS = ("McpServer", "Job", "Workflow", "Dataset", "Route", "Access", "Alert", "Notifier")
+
+
+def change_class(kind: type[Spec], field: str) -> Literal["live", "restart"]:
+    """Whether a change of this field is applied to what runs, or replaces it."""
+    return "live" if kind.model_fields[field].json_schema_extra == LIVE else "restart"

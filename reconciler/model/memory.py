@@ -1,0 +1,49 @@
+"""Between passes: actions in flight, failures that left no instance behind, and what operators asked for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from reconciler.model.plan import Action
+from reconciler.model.status import Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """An action that failed, and left nothing that could be observed."""
+
+    at: float
+    """Seconds of CLOCK_MONOTONIC."""
+    count: int
+    """Failures in a row."""
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Override:
+    """What an operator asked for by command, beside what the files say. Outlives the daemon."""
+
+    paused: bool = False
+    stopped: bool = False
+    replicas: int | None = None
+    """Instead of the file's replicas, until `declared` changes."""
+    declared: tuple[int, int] | None = None
+    """The file's replicas when they were overridden."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What the loop tells the planner beside the facts."""
+
+    in_flight: Mapping[str, Action] = field(default_factory=dict[str, Action])
+    """By slot; what they will take counts as taken."""
+    failures: Mapping[str, Failure] = field(default_factory=dict[str, Failure])
+    """By slot."""
+    overrides: Mapping[str, Override] = field(default_factory=dict[str, Override])
+    """By workload."""
+    restarts: Mapping[str, int] = field(default_factory=dict[str, int])
+    """By slot: a run up to this one is to be replaced."""
+    consents: frozenset[str] = frozenset()
+    """Workloads that may be pruned though many go at once."""
+    draining: Mapping[str, float] = field(default_factory=dict[str, float])
+    """By slot: since when it gets nothing new, seconds of CLOCK_MONOTONIC."""

@@ -1,0 +1,204 @@
+"""Actual: what one look at the machine found. What could not be seen is Unknown, and unknown is not absent."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from reconciler.model.plan import Launch, Strikes
+from reconciler.model.status import Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unknown:
+    """A fact that could not be had, and why."""
+
+    reason: str
+    kind: Literal["unknown"] = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """A process that holds memory of a GPU."""
+
+    pid: int
+    name: str
+    memory: int
+    """Bytes."""
+    slot: str | None = None
+    """Ours, or None for a stranger's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """One GPU as it is now."""
+
+    index: int
+    uuid: str
+    model: str
+    memory: int
+    """Bytes in all."""
+    used: int
+    """Bytes held now, by anyone."""
+    links: tuple[int, ...] = ()
+    """Indices of GPUs it is directly linked to."""
+    holders: tuple[Holder, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """The machine."""
+
+    name: str
+    """Host name, as a DNS label."""
+    cpus: int
+    memory: int
+    """Bytes in all."""
+    available: int
+    """Bytes that can be had without swapping."""
+    programs: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Engine programs found on PATH: name → absolute path."""
+    python: str = "python3"
+    """The interpreter that runs Holdfast, absolute."""
+    driver: str | None = None
+    """Version of the NVIDIA driver."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotReady:
+    """It runs and has not answered yet in this run."""
+
+    detail: str = "not probed yet"
+    reason: Reason = Reason.ProbeFailing
+    kind: Literal["notready"] = "notready"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ready:
+    """It answers."""
+
+    since: float
+    """When it became ready, seconds of CLOCK_MONOTONIC."""
+    kind: Literal["ready"] = "ready"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failing:
+    """It had been ready and does not answer now."""
+
+    since: float
+    failures: int
+    """Failed probes in a row."""
+    detail: str
+    kind: Literal["failing"] = "failing"
+
+
+Readiness = NotReady | Ready | Failing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """Its launch is on disk; nothing of this run was started yet."""
+
+    kind: Literal["recorded"] = "recorded"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """Its process runs."""
+
+    pid: int
+    since: float
+    """When it was started, seconds of CLOCK_MONOTONIC."""
+    readiness: Readiness
+    was_ready: bool = False
+    """Whether it has been ready in this run."""
+    kind: Literal["running"] = "running"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopping:
+    """It was asked to end."""
+
+    pid: int
+    since: float
+    asked: Reason
+    kind: Literal["stopping"] = "stopping"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exited:
+    """It ended."""
+
+    at: float
+    """Seconds of CLOCK_MONOTONIC."""
+    code: int | None = None
+    """Exit status; None where a signal ended it or it is not known."""
+    signal: int | None = None
+    oom: bool = False
+    """Whether the kernel killed it for memory."""
+    asked: Reason | None = None
+    """Why we had ended it; None where it ended by itself."""
+    ready_for: float | None = None
+    """Seconds it had been ready; None where it never was."""
+    detail: str = ""
+    """What is known beyond that: why it could not be started, the last words of its log."""
+    kind: Literal["exited"] = "exited"
+
+
+Phase = Recorded | Running | Stopping | Exited | Unknown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """One of ours, found by what it carries."""
+
+    slot: str
+    launch: Launch
+    """What it was started from, as recorded before the start."""
+    phase: Phase
+
+    @property
+    def digest(self) -> str:
+        """What of the fleet it is: see `Workload.digest`."""
+        return f"{self.launch.fingerprint}:{self.launch.live}"
+
+    @property
+    def healthy(self) -> bool:
+        """Whether it runs, answers, and owes nothing to an earlier failure."""
+        return (
+            isinstance(self.phase, Running)
+            and isinstance(self.phase.readiness, Ready)
+            and self.launch.strikes == Strikes()
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """One look. Each part was read once, and each part may be Unknown."""
+
+    host: Host
+    gpus: tuple[Gpu, ...] | Unknown = ()
+    """Sorted by index."""
+    instances: Mapping[str, Instance] | Unknown = field(default_factory=dict[str, Instance])
+    """By slot."""
+    ports: frozenset[int] | Unknown = frozenset()
+    """TCP ports that something listens on, ours included."""
+    healthy: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Index of instances: the digest of each that is healthy."""
+
+
+def healthy_of(instances: Mapping[str, Instance]) -> dict[str, str]:
+    """The `healthy` of an Observation."""
+    return {name: instance.digest for name, instance in instances.items() if instance.healthy}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What clients want of one model now."""
+
+    waiting: int = 0
+    in_flight: int = 0
+
+
+Demand = Mapping[str, Wish]
+"""By workload name; a model not in it has none."""

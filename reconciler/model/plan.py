@@ -1,0 +1,186 @@
+"""Decided: the actions to start now, what is blocked and why, and when to look again."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from reconciler.model.kinds import SecretRef
+from reconciler.model.quantity import print_duration
+from reconciler.model.status import Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Strikes:
+    """What a slot owes to failures in a row; carried from run to run in the launch, so no restart forgets it."""
+
+    count: int = 0
+    spared: bool = False
+    """Whether the first restart at once has been used up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """Where and how often an instance is asked whether it works. Durations in seconds."""
+
+    path: str | None
+    """HTTP path that answers 2xx; None: the port listens (or, without a port, the process runs)."""
+    interval: float
+    timeout: float
+    failures: int
+    start: float
+    """Deadline to become ready."""
+    inference: float | None = None
+    """Time between two tiny requests, and how long one may take."""
+    model: str = ""
+    """Model name that the tiny request asks for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """Everything that is needed to start one run of an instance: the executor decides nothing."""
+
+    slot: str
+    run: int
+    """1, 2, 3 … for each slot; a run is started at most once."""
+    source: str
+    """File that declared it, as `Problem.path` would name it."""
+    engine: str
+    argv: tuple[str, ...]
+    env: Mapping[str, str | SecretRef] = field(default_factory=dict[str, str | SecretRef])
+    directory: str | None = None
+    """Working directory; a private one when None."""
+    gpus: tuple[str, ...] = ()
+    """UUIDs."""
+    memory: int | None = None
+    """Bytes promised on each of its GPUs; None: whole."""
+    port: int | None = None
+    probe: Probe
+    files: tuple[str, ...] = ()
+    """Files that must be readable, or the start is refused with their names."""
+    fingerprint: str
+    live: str
+    settings: str
+    """`Workload.settings` that it was made from."""
+    strikes: Strikes = Strikes()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Start a run that is not running."""
+
+    slot: str
+    launch: Launch
+    reason: Reason
+    detail: str = ""
+    kind: Literal["start"] = "start"
+
+    def __str__(self) -> str:
+        launch = self.launch
+        where = [f"on gpu {','.join(launch.gpus)}"] if launch.gpus else []
+        where += [f"port {launch.port}"] if launch.port is not None else []
+        return _line("start", self.slot, self.reason, self.detail, *where)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drain:
+    """Give it nothing new; requests in flight may finish until the deadline."""
+
+    slot: str
+    run: int
+    reason: Reason
+    detail: str = ""
+    kind: Literal["drain"] = "drain"
+
+    def __str__(self) -> str:
+        return _line("drain", self.slot, self.reason, self.detail)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """End a run: SIGTERM to its whole group, SIGKILL after the grace."""
+
+    slot: str
+    run: int
+    grace: float
+    """Seconds."""
+    reason: Reason
+    detail: str = ""
+    """For SpecChanged: what changed, old → new."""
+    kind: Literal["stop"] = "stop"
+
+    def __str__(self) -> str:
+        return _line("stop", self.slot, self.reason, self.detail)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Update:
+    """Take over settings of class live: record them with the instance."""
+
+    slot: str
+    launch: Launch
+    """The recorded launch with the new live settings."""
+    reason: Reason
+    detail: str = ""
+    """What changed, old → new."""
+    kind: Literal["update"] = "update"
+
+    def __str__(self) -> str:
+        return _line("update", self.slot, self.reason, self.detail)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forget:
+    """Remove the record of an instance that ended and is not wanted; its logs stay for a while."""
+
+    slot: str
+    run: int
+    reason: Reason
+    detail: str = ""
+    kind: Literal["forget"] = "forget"
+
+    def __str__(self) -> str:
+        return _line("forget", self.slot, self.reason, self.detail)
+
+
+Action = Start | Drain | Stop | Update | Forget
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blocked:
+    """A wish that cannot be granted now."""
+
+    subject: str
+    """A slot, or a workload's name."""
+    reason: Reason
+    detail: str
+    """What stands in the way and what a person can do, in words."""
+    until: float | None = None
+    """When it will be tried again by itself, seconds of CLOCK_MONOTONIC."""
+
+    def __str__(self) -> str:
+        return _line("blocked", self.subject, self.reason, self.detail)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to start now. Empty where the machine is as declared. `str()` is the canonical text."""
+
+    actions: tuple[Action, ...] = ()
+    """Sorted by priority, then slot."""
+    blocked: tuple[Blocked, ...] = ()
+    """Sorted by subject."""
+    wake_at: float | None = None
+    """When to look again though nothing happens, seconds of CLOCK_MONOTONIC."""
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, (*self.actions, *self.blocked))) or "nothing to do"
+
+
+def _line(verb: str, subject: str, reason: Reason, detail: str, *where: str) -> str:
+    head = " ".join((verb, subject, *where))
+    return f"{head}: {reason.value}" + (f" ({detail})" if detail else "")
+
+
+def wait_text(seconds: float) -> str:
+    """How long until something is tried again, for a Blocked."""
+    return f"next try in {print_duration(max(0.0, seconds))}"

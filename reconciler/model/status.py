@@ -1,0 +1,174 @@
+"""Reported: how every workload does, for people and for the router in front; and the vocabulary of reasons."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Literal
+
+from reconciler.model.source import Problem, Revision
+
+
+class Reason(StrEnum):
+    """Why: of actions, blocks, conditions, events. The words an operator learns."""
+
+    # why something is done
+    NotRunning = "NotRunning"
+    SpecChanged = "SpecChanged"
+    NotInFleet = "NotInFleet"
+    ScaledDown = "ScaledDown"
+    RestartAsked = "RestartAsked"
+    StopAsked = "StopAsked"
+    # what went wrong
+    Exited = "Exited"
+    OutOfMemory = "OutOfMemory"
+    StartFailed = "StartFailed"
+    NeverReady = "NeverReady"
+    ProbeFailing = "ProbeFailing"
+    SourceMissing = "SourceMissing"
+    SecretMissing = "SecretMissing"
+    DiskFull = "DiskFull"
+    Lost = "Lost"
+    # why nothing is done
+    NoFreeGpu = "NoFreeGpu"
+    NoNode = "NoNode"
+    PortTaken = "PortTaken"
+    NoFreePort = "NoFreePort"
+    BackingOff = "BackingOff"
+    Paused = "Paused"
+    SpecInvalid = "SpecInvalid"
+    PruneNeedsConsent = "PruneNeedsConsent"
+    NotSupported = "NotSupported"
+    Unknown = "Unknown"
+    # how it is
+    Starting = "Starting"
+    Stopping = "Stopping"
+    Draining = "Draining"
+    Ready = "Ready"
+    Converged = "Converged"
+    Idle = "Idle"
+    Recovered = "Recovered"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """One statement about a workload."""
+
+    type: Literal["Ready", "Reconciling", "Stalled"]
+    status: Literal["True", "False", "Unknown"]
+    reason: Reason
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """An address that serves now, and what it answers to: all that a router needs."""
+
+    slot: str
+    address: str
+    """`http://127.0.0.1:9001`."""
+    names: tuple[str, ...]
+    """Model names that requests may use: name, aliases, adapters."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replica:
+    """One instance, or one that is missing."""
+
+    slot: str
+    state: Literal["absent", "recorded", "starting", "ready", "failing", "draining", "stopping", "exited", "unknown"]
+    run: int = 0
+    pid: int | None = None
+    port: int | None = None
+    gpus: tuple[int, ...] = ()
+    """Indices."""
+    memory: int | None = None
+    """Bytes promised on each of its GPUs."""
+    since: float | None = None
+    """When that state began, seconds of CLOCK_MONOTONIC."""
+    restarts: int = 0
+    """Failures in a row before this run."""
+    detail: str = ""
+    """Why it is not ready, or how it ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadStatus:
+    """One workload."""
+
+    name: str
+    kind: str
+    """`Model` or `Service`; empty for one that is no longer in the fleet."""
+    engine: str
+    source: str
+    """`fleet.d/chat.yaml:3`."""
+    wanted: int
+    """Replicas that should run now."""
+    priority: int
+    paused: bool
+    conditions: tuple[Condition, Condition, Condition]
+    """Ready, Reconciling, Stalled."""
+    replicas: tuple[Replica, ...]
+    endpoints: tuple[Endpoint, ...] = ()
+    note: str = ""
+    """What an operator overrode by command."""
+
+    @property
+    def ready(self) -> bool:
+        """Whether all that should run answers."""
+        return self.conditions[0].status == "True"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuShare:
+    """Somebody's part of a GPU."""
+
+    holder: str
+    """A slot, or `pid 4242 python` for a stranger."""
+    memory: int
+    """Bytes: held, or promised where that is more."""
+    ours: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuStatus:
+    """One GPU and who holds it."""
+
+    index: int
+    uuid: str
+    model: str
+    memory: int
+    used: int
+    shares: tuple[GpuShare, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """The whole fleet at one pass."""
+
+    host: str
+    root: str
+    revision: Revision | None
+    now: float
+    """When, seconds of CLOCK_MONOTONIC: what `since` is measured against."""
+    converged: bool
+    """Whether nothing is left to do and nothing is blocked."""
+    workloads: Mapping[str, WorkloadStatus] = field(default_factory=dict[str, WorkloadStatus])
+    gpus: tuple[GpuStatus, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    degraded: tuple[str, ...] = ()
+    """What the daemon itself cannot do now, in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened, for people."""
+
+    seq: int = 0
+    """Given by the store; grows by one."""
+    at: float
+    """Wall clock, seconds since the epoch."""
+    severity: Literal["info", "warning", "error"]
+    subject: str
+    """A slot, a workload, a file, or `daemon`."""
+    reason: Reason
+    message: str

@@ -1,0 +1,1 @@
+"""YAML in: turns fleet.d into a Fleet. It never writes there, and never reads outside it."""

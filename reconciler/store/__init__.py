@@ -1,0 +1,1 @@
+"""History for people: events that outlive the daemon. The planner never reads it."""

@@ -1,0 +1,1 @@
+"""The terminal face of Holdfast: what a person sees of a Status. It reads, and asks; it decides nothing."""
