@@ -36,9 +36,21 @@ def _written(value: object) -> object:
     return str(value) if isinstance(value, int | float) else value
 
 
+def _ordered(value: Any) -> Any:
+    """The same with every mapping in order of its keys: order in a file means nothing, and must change no hash."""
+    if isinstance(value, dict):
+        items: dict[str, Any] = value
+        return {key: _ordered(items[key]) for key in sorted(items)}
+    if isinstance(value, list):
+        return [_ordered(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
+    return value
+
+
 Name = Annotated[str, Field(pattern=NAME, description="A DNS label: a-z, 0-9 and '-', at most 63 characters.")]
 Text = Annotated[str, BeforeValidator(_written), Field(max_length=65536)]
 Label = Annotated[str, BeforeValidator(_written), Field(max_length=253)]
+Labels = Annotated[dict[str, Label], BeforeValidator(_ordered)]
+Params = Annotated[dict[str, Any], BeforeValidator(_ordered)]
 Texts = Annotated[tuple[Text, ...], Field(strict=False)]
 Strings = Annotated[tuple[str, ...], Field(strict=False)]
 
@@ -56,6 +68,9 @@ class SecretRef(Spec):
 
     secret: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
     """Name of a systemd credential, of a file in the secrets directory, or of an environment variable of the daemon."""
+
+
+Env = Annotated[dict[str, Text | SecretRef], BeforeValidator(_ordered)]
 
 
 class Gpus(Spec):
@@ -132,7 +147,7 @@ class Resource(Spec):
     """Version of the language; assumed when not written."""
     name: Name
     """Unique among all models and services of the fleet."""
-    labels: dict[str, Label] = live(dict[str, str]())
+    labels: Labels = live(dict[str, str]())
     """Free labels for people and filters."""
 
 
@@ -145,7 +160,7 @@ class Runs(Resource):
     """GPUs for each replica: a number, or which; 0 is CPU only. Not given: one, or none on a machine without any."""
     memory: Literal["auto"] | Size = "auto"
     """GPU memory for each replica on each of its GPUs; `auto` takes its GPUs whole."""
-    env: dict[str, Text | SecretRef] = Field(default_factory=dict)
+    env: Env = Field(default_factory=dict)
     """Environment variables; a value may be `{secret: name}`. Nothing else of the daemon's environment is passed on."""
     replicas: int | Replicas = live(1)
     """How many instances: a number from 0, or `{min, max}`."""
@@ -155,7 +170,7 @@ class Runs(Resource):
     """How to tell that an instance works."""
     update: Update = live(Update())
     """How an instance is let go and replaced."""
-    nodes: dict[str, Label] = Field(default_factory=dict)
+    nodes: Labels = Field(default_factory=dict)
     """Labels a machine must carry to run it."""
     paused: bool = live(False)
     """Nothing is done to it until it is unpaused: what runs goes on running."""
@@ -201,7 +216,7 @@ class Model(Runs):
     context: int | None = Field(default=None, ge=1, le=2**31 - 1)
     """Tokens of context for each request; the model's own when not given."""
     parallel: int | None = Field(default=None, ge=1, le=65536)
-    """Requests served at once by one instance; the engine's own default when not given."""
+    """Requests served at once by one instance; when not given 1 for llamacpp, else the engine's own default."""
     dtype: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_]+$")
     """Type of weights and activations, in the engine's word: `bfloat16`, `float16` …"""
     kv_cache_dtype: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_]+$")
@@ -210,7 +225,7 @@ class Model(Runs):
     """GPUs that share each layer; as many as `gpus` when not given."""
     adapters: Annotated[tuple[Adapter, ...], Field(strict=False)] = ()
     """LoRA adapters loaded with the model."""
-    params: dict[str, Any] = Field(default_factory=dict)
+    params: Params = Field(default_factory=dict)
     """Parameters of a `kind: Engine`, checked against its `params` schema."""
     args: Texts = ()
     """More arguments for the engine, passed on as they are, last."""
@@ -244,11 +259,11 @@ class Engine(Resource):
     command: Texts = Field(min_length=1)
     """Program and arguments, run without a shell. Filled in: `{source}` `{port}` `{name}` `{index}` `{context}`
     `{parallel}` `{gpus}` and `{params.key}`; an argument that names a value not given is left out; `{{` is a brace."""
-    env: dict[str, Text | SecretRef] = Field(default_factory=dict)
+    env: Env = Field(default_factory=dict)
     """Environment variables of every instance; a model's own `env` wins."""
     health: str = Field(default="/health", pattern=r"^/\S*$")
     """HTTP path that answers 2xx when an instance is ready."""
-    params: dict[str, Any] = Field(default_factory=dict)
+    params: Params = Field(default_factory=dict)
     """JSON Schema of the `params` that models of this engine may give."""
     cpu: bool = False
     """Whether it can run without a GPU."""

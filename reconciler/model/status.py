@@ -25,6 +25,7 @@ class Reason(StrEnum):
     NeverReady = "NeverReady"
     ProbeFailing = "ProbeFailing"
     SourceMissing = "SourceMissing"
+    EngineMissing = "EngineMissing"
     SecretMissing = "SecretMissing"
     DiskFull = "DiskFull"
     Lost = "Lost"

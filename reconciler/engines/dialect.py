@@ -1,0 +1,79 @@
+"""What every engine's dialect is made of: from a model and its place to a command line."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from posixpath import join, normpath
+
+from reconciler.model.fleet import Workload
+from reconciler.model.kinds import Model, SecretRef
+from reconciler.model.observation import Gpu, Host
+from reconciler.model.status import Reason
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Where:
+    """The place that the planner chose."""
+
+    name: str
+    index: int
+    gpus: tuple[Gpu, ...]
+    memory: int | None
+    """Bytes on each of its GPUs; None: whole."""
+    port: int | None
+    host: Host
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """How to run it there."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str | SecretRef] = field(default_factory=dict[str, str | SecretRef])
+    files: tuple[str, ...] = ()
+    """Files that must be readable."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why it cannot run there, and what a person can do."""
+
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialect:
+    """One engine."""
+
+    render: Callable[[Workload, Model, Where], Command | Refusal]
+    sources: tuple[str, ...]
+    """Schemes of `source` it can take."""
+    cpu: bool
+    """Whether it can run without a GPU."""
+    health: str = "/health"
+    """HTTP path that answers 2xx when ready."""
+
+
+def scheme(source: str) -> str:
+    """`hf:org/repo` → `hf`."""
+    return source.partition(":")[0]
+
+
+def local_path(source: str, directory: str) -> str:
+    """`file:../x.gguf` in a file of `/etc/fleet.d` → `/etc/x.gguf`."""
+    return normpath(join(directory, source.removeprefix("file:")))
+
+
+def hub_parts(source: str) -> tuple[str, str | None, str | None]:
+    """`hf:org/repo@rev/dir/file` → `org/repo`, `rev`, `dir/file`."""
+    org, _, rest = source.partition(":")[2].partition("/")
+    repo, _, path = rest.partition("/")
+    repo, _, revision = repo.partition("@")
+    return f"{org}/{repo}", revision or None, path or None
+
+
+def visible_devices(where: Where) -> dict[str, str | SecretRef]:
+    """The variables that show an engine its GPUs and no others, by UUID: indices shift."""
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(gpu.uuid for gpu in where.gpus)}

@@ -1,0 +1,64 @@
+"""llama.cpp: `llama-server` from PATH, or the server inside the xllamacpp wheel. Flags read at llama.cpp, August 2026."""
+
+from reconciler.engines.dialect import (
+    LOOPBACK,
+    Command,
+    Dialect,
+    Refusal,
+    Where,
+    hub_parts,
+    local_path,
+    scheme,
+    visible_devices,
+)
+from reconciler.model.fleet import Workload
+from reconciler.model.kinds import Model
+from reconciler.model.status import Reason
+
+_ALL_LAYERS = "999"
+
+
+def _render(workload: Workload, model: Model, where: Where) -> Command | Refusal:
+    server = where.host.programs.get("llama-server")
+    files: list[str] = []
+    kind = scheme(model.source)
+    if kind == "file":
+        files.append(local_path(model.source, workload.directory))
+        source = ["--model", files[0]]
+    elif server is None:
+        return Refusal(
+            reason=Reason.EngineMissing,
+            detail=f"cannot fetch {model.source}: the embedded llama.cpp reads local files only; "
+            "put llama-server on PATH, or download the file and write file:",
+        )
+    elif kind == "https":
+        source = ["--model-url", model.source]
+    else:
+        repo, revision, path = hub_parts(model.source)
+        if revision is not None:
+            return Refusal(
+                reason=Reason.NotSupported,
+                detail=f"cannot pin @{revision}: llama-server fetches the newest; download the file and write file:",
+            )
+        source = ["--hf-repo", repo, *(["--hf-file", path] if path else [])]
+    argv = [server] if server is not None else [where.host.python, "-m", "reconciler.act.llama_server"]
+    # -np is always said, so that the context below belongs to one request and is not divided by a default
+    parallel = model.parallel or 1
+    argv += [*source, "--alias", model.name, "--host", LOOPBACK, "--port", str(where.port), "-np", str(parallel)]
+    argv += ["-ngl", _ALL_LAYERS if where.gpus else "0"]
+    if model.context is not None:
+        argv += ["-c", str(model.context * parallel)]
+    if model.kv_cache_dtype is not None:
+        argv += ["-ctk", model.kv_cache_dtype, "-ctv", model.kv_cache_dtype]
+    for adapter in model.adapters:
+        if scheme(adapter.source) != "file":
+            return Refusal(
+                reason=Reason.NotSupported,
+                detail=f"cannot fetch adapter {adapter.name}: llama.cpp reads local adapters only; write file:",
+            )
+        files.append(local_path(adapter.source, workload.directory))
+        argv += ["--lora", files[-1]]
+    return Command(argv=(*argv, *model.args), env=visible_devices(where), files=tuple(files))
+
+
+DIALECT = Dialect(render=_render, sources=("file", "hf", "https"), cpu=True)

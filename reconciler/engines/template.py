@@ -1,0 +1,90 @@
+"""Engines without code: fills the templates of a `kind: Engine` and the command of a `kind: Service`."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from reconciler.engines.dialect import Command, Where, hub_parts, local_path, scheme, visible_devices
+from reconciler.model.fleet import Workload
+from reconciler.model.kinds import Engine, Model, SecretRef, Service
+
+_PLACE = re.compile(r"\{\{|\}\}|\{([a-z][\w.-]*)\}")
+_MODEL_NAMES = ("source", "port", "name", "index", "context", "parallel", "gpus")
+_SERVICE_NAMES = ("port", "name", "index")
+
+
+def unknown_place(texts: tuple[str, ...], kind: type[Model] | type[Service]) -> str | None:
+    """The first `{…}` that could never be filled in, or None."""
+    known = _MODEL_NAMES if kind is Model else _SERVICE_NAMES
+    for text in texts:
+        for match in _PLACE.finditer(text):
+            name = match[1]
+            if name is not None and name not in known and not (kind is Model and name.startswith("params.")):
+                return name
+    return None
+
+
+def names_port(service: Service) -> bool:
+    """Whether the command or an environment variable asks for a port."""
+    values = (value for value in service.env.values() if isinstance(value, str))
+    return any(match[1] == "port" for text in (*service.command, *values) for match in _PLACE.finditer(text))
+
+
+def _fill(text: str, values: Mapping[str, Any]) -> str | None:
+    """The text with its places filled in; None where it names a value that is not given."""
+    absent = False
+
+    def value(match: re.Match[str]) -> str:
+        nonlocal absent
+        if match[1] is None:
+            return match[0][0]
+        found = values.get(match[1])
+        absent = absent or found is None
+        return found if isinstance(found, str) else json.dumps(found)
+
+    filled = _PLACE.sub(value, text)
+    return None if absent else filled
+
+
+def _command(
+    texts: tuple[str, ...], env: Mapping[str, str | SecretRef], values: Mapping[str, Any]
+) -> tuple[tuple[str, ...], dict[str, str | SecretRef]]:
+    argv = tuple(filled for text in texts if (filled := _fill(text, values)) is not None)
+    filled_env: dict[str, str | SecretRef] = {}
+    for key, text in env.items():
+        filled = _fill(text, values) if isinstance(text, str) else text
+        if filled is not None:
+            filled_env[key] = filled
+    return argv, filled_env
+
+
+def render_model(workload: Workload, model: Model, engine: Engine, where: Where) -> Command:
+    """A model by its `kind: Engine`."""
+    files: tuple[str, ...] = ()
+    if scheme(model.source) == "file":
+        files = (local_path(model.source, workload.directory),)
+        source = files[0]
+    elif scheme(model.source) in ("hf", "modelscope"):
+        source = hub_parts(model.source)[0]
+    else:
+        source = model.source.removeprefix("ollama:")
+    values: dict[str, Any] = {
+        "source": source,
+        "port": where.port,
+        "name": where.name,
+        "index": where.index,
+        "context": model.context,
+        "parallel": model.parallel,
+        "gpus": len(where.gpus),
+        **{f"params.{key}": value for key, value in model.params.items()},
+    }
+    argv, env = _command(engine.command, engine.env, values)
+    return Command(argv=(*argv, *model.args), env={**visible_devices(where), **env}, files=files)
+
+
+def render_service(service: Service, where: Where) -> Command:
+    """A service by its own command."""
+    values = {"port": where.port, "name": where.name, "index": where.index}
+    argv, env = _command(service.command, service.env, values)
+    return Command(argv=argv, env={**visible_devices(where), **env} if where.gpus else env)

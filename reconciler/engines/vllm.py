@@ -1,0 +1,65 @@
+"""vLLM: `vllm serve` from PATH. Flags read at vLLM, August 2026."""
+
+from reconciler.engines.dialect import (
+    LOOPBACK,
+    Command,
+    Dialect,
+    Refusal,
+    Where,
+    hub_parts,
+    local_path,
+    scheme,
+    visible_devices,
+)
+from reconciler.model.fleet import Workload
+from reconciler.model.kinds import Model, SecretRef
+from reconciler.model.status import Reason
+
+_WHOLE = 0.9
+
+
+def _source(source: str, directory: str) -> tuple[str, str | None]:
+    """What vLLM calls the model, and its revision."""
+    if scheme(source) == "file":
+        return local_path(source, directory), None
+    repo, revision, _ = hub_parts(source)
+    return repo, revision
+
+
+def _render(workload: Workload, model: Model, where: Where) -> Command | Refusal:
+    program = where.host.programs.get("vllm")
+    if program is None:
+        return Refusal(reason=Reason.EngineMissing, detail="cannot find vllm on PATH; install it, or choose an engine")
+    if hub_parts(model.source)[2] is not None and scheme(model.source) != "file":
+        return Refusal(reason=Reason.NotSupported, detail="cannot serve one file of a repository; write hf:org/repo")
+    name, revision = _source(model.source, workload.directory)
+    argv = [program, "serve", name, "--host", LOOPBACK, "--port", str(where.port), "--served-model-name", model.name]
+    argv += ["--revision", revision] if revision else []
+    for flag, value in (
+        ("--max-model-len", model.context),
+        ("--max-num-seqs", model.parallel),
+        ("--dtype", model.dtype),
+        ("--kv-cache-dtype", model.kv_cache_dtype),
+    ):
+        argv += [flag, str(value)] if value is not None else []
+    shards = model.tensor_parallel or len(where.gpus)
+    argv += ["--tensor-parallel-size", str(shards)] if shards > 1 else []
+    if where.gpus:
+        # vLLM takes its share of the card's total, not of what is free: the share is set from the promise
+        least = min(gpu.memory for gpu in where.gpus)
+        share = _WHOLE if where.memory is None else min(_WHOLE, where.memory / least)
+        argv += ["--gpu-memory-utilization", f"{share:.4f}"]
+    files = [name] if scheme(model.source) == "file" else []
+    if model.adapters:
+        argv += ["--enable-lora", "--max-loras", str(len(model.adapters)), "--lora-modules"]
+        for adapter in model.adapters:
+            path, _ = _source(adapter.source, workload.directory)
+            files += [path] if scheme(adapter.source) == "file" else []
+            argv.append(f"{adapter.name}={path}")
+    env: dict[str, str | SecretRef] = visible_devices(where)
+    if scheme(model.source) == "modelscope":
+        env["VLLM_USE_MODELSCOPE"] = "True"
+    return Command(argv=(*argv, *model.args), env=env, files=tuple(files))
+
+
+DIALECT = Dialect(render=_render, sources=("hf", "file", "modelscope"), cpu=False)
