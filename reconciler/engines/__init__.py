@@ -174,6 +174,7 @@ def launch(
         env={**cache, **command.env, **own},
         directory=spec.directory if isinstance(spec, Service) else None,
         gpus=tuple(gpu.uuid for gpu in gpus),
+        indices=tuple(gpu.index for gpu in gpus),
         memory=what.needs.memory,
         port=port,
         probe=probe(what, gpus),

@@ -1,4 +1,4 @@
-"""llama.cpp: `llama-server` from PATH, or the server inside the xllamacpp wheel. Flags read at llama.cpp, August 2026."""
+"""llama.cpp: `llama-server` from PATH, or the server inside the xllamacpp wheel. Flags as of August 2026."""
 
 from reconciler.engines.dialect import (
     LOOPBACK,

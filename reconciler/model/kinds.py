@@ -39,8 +39,8 @@ def _written(value: object) -> object:
 def _ordered(value: Any) -> Any:
     """The same with every mapping in order of its keys: order in a file means nothing, and must change no hash."""
     if isinstance(value, dict):
-        items: dict[str, Any] = value
-        return {key: _ordered(items[key]) for key in sorted(items)}
+        items: dict[str, Any] = value  # pyright: ignore[reportUnknownVariableType]
+        return {key: _ordered(items[key]) for key in sorted(items, key=str)}
     if isinstance(value, list):
         return [_ordered(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
     return value

@@ -17,6 +17,8 @@ class Failure:
     """Failures in a row."""
     reason: Reason
     detail: str
+    digest: str
+    """What of the fleet was tried: an edit makes it worth trying at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,6 +51,8 @@ class Launch:
     """Working directory; a private one when None."""
     gpus: tuple[str, ...] = ()
     """UUIDs."""
+    indices: tuple[int, ...] = ()
+    """Indices of those GPUs when it was placed, for people: indices shift."""
     memory: int | None = None
     """Bytes promised on each of its GPUs; None: whole."""
     port: int | None = None
@@ -76,7 +78,7 @@ class Start:
 
     def __str__(self) -> str:
         launch = self.launch
-        where = [f"on gpu {','.join(launch.gpus)}"] if launch.gpus else []
+        where = [f"on gpu {','.join(map(str, launch.indices))}"] if launch.indices else []
         where += [f"port {launch.port}"] if launch.port is not None else []
         return _line("start", self.slot, self.reason, self.detail, *where)
 

@@ -1,0 +1,141 @@
+"""The decision: from everything that is known to the actions to start now. Reads nothing, logs nothing, raises nothing.
+
+What differs is what is looked at: a slot that carries the right digest and is healthy costs one comparison.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from reconciler.model.fleet import Fleet, Workload, slot, split_slot
+from reconciler.model.memory import Memory
+from reconciler.model.observation import Demand, Observation, Unknown, Wish
+from reconciler.model.plan import Action, Blocked, Plan
+from reconciler.model.status import Reason
+from reconciler.plan import prune
+from reconciler.plan.placement import Room
+from reconciler.plan.slots import Decision, Facts, Later, keep, remove, run
+
+
+def plan(fleet: Fleet, observation: Observation, demand: Demand, memory: Memory, now: float) -> Plan:
+    """What to do now. `now` is seconds of CLOCK_MONOTONIC."""
+    instances = observation.instances
+    if isinstance(instances, Unknown):
+        detail = f"cannot see what runs: {instances.reason}; nothing is started or stopped until it can be seen"
+        return Plan(blocked=(Blocked(subject="fleet", reason=Reason.Unknown, detail=detail),))
+    leftovers = _by_name(instances.keys() - fleet.slots.keys())
+    names = _unsettled(fleet, observation, memory, demand) | leftovers.keys()
+    facts = Facts(
+        instances=instances,
+        gpus=observation.gpus,
+        host=observation.host,
+        node=fleet.node(observation.host.name),
+        memory=memory,
+        demand=demand,
+        now=now,
+        room=Room.of(observation, memory, fleet.node(observation.host.name)) if names else None,
+    )
+    verdict = _Verdict(fleet=fleet, facts=facts, held=prune.held(fleet, leftovers, instances, memory))
+    for name in sorted(names, key=lambda name: (-_priority(fleet, name), name)):
+        verdict.add(_decide(verdict, name, leftovers.get(name, ())))
+    for problem in fleet.problems:
+        for name in problem.names:
+            verdict.blocked.append(Blocked(subject=name, reason=Reason.SpecInvalid, detail=str(problem)))
+    return Plan(
+        actions=tuple(verdict.actions),
+        blocked=tuple(sorted(verdict.blocked, key=lambda blocked: (blocked.subject, blocked.reason, blocked.detail))),
+        wake_at=verdict.wake_at,
+    )
+
+
+def wanted(workload: Workload, memory: Memory, demand: Demand) -> int:
+    """How many replicas should run now."""
+    override = memory.overrides.get(workload.name)
+    if override is not None and override.stopped:
+        return 0
+    if override is not None and override.replicas is not None and override.declared == workload.replicas:
+        return override.replicas
+    fewest, most = workload.replicas
+    wish = demand.get(workload.name, Wish())
+    return min(most, 1) if fewest == 0 and wish.waiting + wish.in_flight else fewest
+
+
+def paused(workload: Workload, memory: Memory) -> bool:
+    """Whether nothing may be done to it, by its file or by command."""
+    override = memory.overrides.get(workload.name)
+    return workload.paused or (override is not None and override.paused)
+
+
+@dataclass(slots=True)
+class _Verdict:
+    """What has been decided so far in this pass."""
+
+    fleet: Fleet
+    facts: Facts
+    held: Mapping[str, Blocked]
+    """Workloads that are gone from the files, and may not be pruned."""
+    actions: list[Action] = field(default_factory=list[Action])
+    blocked: list[Blocked] = field(default_factory=list[Blocked])
+    wake_at: float | None = None
+
+    def add(self, decisions: Iterable[Decision]) -> None:
+        for decision in decisions:
+            until = None
+            if isinstance(decision, Later):
+                until = decision.at
+            elif isinstance(decision, Blocked):
+                self.blocked.append(decision)
+                until = decision.until
+            else:
+                self.actions.append(decision)
+            if until is not None:
+                self.wake_at = until if self.wake_at is None else min(until, self.wake_at)
+
+
+def _decide(verdict: _Verdict, name: str, leftovers: Iterable[str]) -> Iterator[Decision]:
+    """Everything about one workload: its slots, and those it no longer has."""
+    fleet, facts = verdict.fleet, verdict.facts
+    workload = fleet.workloads.get(name)
+    if workload is None:
+        blocked = verdict.held.get(name)
+        if blocked is not None:
+            yield blocked
+        for gone in sorted(leftovers, key=split_slot):
+            yield from remove(gone, Reason.NotInFleet, facts) if blocked is None else keep(gone, facts)
+        return
+    count = wanted(workload, facts.memory, facts.demand)
+    extra = facts.slots_beyond(name, count, workload.replicas[0], leftovers)
+    if paused(workload, facts.memory):
+        slots = [slot(name, index) for index in range(count)]
+        if extra or any(text not in facts.instances or facts.owes(text, workload) for text in slots):
+            detail = "paused: nothing is done to it; to go on, `holdfast resume` it or remove paused from its file"
+            yield Blocked(subject=name, reason=Reason.Paused, detail=detail)
+        return
+    override = facts.memory.overrides.get(name)
+    why = Reason.StopAsked if override is not None and override.stopped else Reason.ScaledDown
+    for gone in extra:
+        yield from remove(gone, why, facts, update=workload.update)
+    for index in range(count):
+        yield from run(slot(name, index), workload, facts)
+
+
+def _unsettled(fleet: Fleet, observation: Observation, memory: Memory, demand: Demand) -> set[str]:
+    """Names of workloads that may need something."""
+    healthy = observation.healthy.get
+    names = {split_slot(text)[0] for text, digest in fleet.slots.items() if healthy(text) != digest}
+    names.update(name for name in memory.overrides if name in fleet.workloads)
+    names.update(name for name in demand if name in fleet.workloads)
+    for slots in (memory.restarts, memory.draining, memory.failures):
+        names.update(name for text in slots if (name := split_slot(text)[0]) in fleet.workloads)
+    return names
+
+
+def _by_name(slots: Iterable[str]) -> dict[str, list[str]]:
+    names: dict[str, list[str]] = {}
+    for text in slots:
+        names.setdefault(split_slot(text)[0], []).append(text)
+    return names
+
+
+def _priority(fleet: Fleet, name: str) -> int:
+    workload = fleet.workloads.get(name)
+    return workload.priority if workload is not None else 0

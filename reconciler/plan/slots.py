@@ -1,0 +1,317 @@
+"""One slot at a time: what an instance owes to its workload, and how it is started, replaced, kept or let go."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from reconciler import engines
+from reconciler.model.fleet import Workload, split_slot
+from reconciler.model.kinds import Node
+from reconciler.model.kinds import Update as UpdateSpec
+from reconciler.model.memory import Memory
+from reconciler.model.observation import (
+    Demand,
+    Exited,
+    Failing,
+    Gpu,
+    Host,
+    Instance,
+    NotReady,
+    Ready,
+    Recorded,
+    Running,
+    Stopping,
+    Unknown,
+    Wish,
+)
+from reconciler.model.plan import Action, Blocked, Drain, Forget, Launch, Start, Stop, Strikes, Update
+from reconciler.model.status import Reason
+from reconciler.plan import backoff
+from reconciler.plan.changes import changes
+from reconciler.plan.placement import NoRoom, Room
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """Nothing to do before this time, seconds of CLOCK_MONOTONIC."""
+
+    at: float
+
+
+Decision = Action | Blocked | Later
+
+DEFAULT_GRACE = 10.0
+
+
+@dataclass(slots=True)
+class Facts:
+    """What one pass knows, and the room that is left while it decides."""
+
+    instances: Mapping[str, Instance]
+    gpus: tuple[Gpu, ...] | Unknown
+    host: Host
+    node: Node
+    memory: Memory
+    demand: Demand
+    now: float
+    room: Room | None
+
+    def free(self) -> Room:
+        """The room that is left; an empty machine where nothing is to be placed."""
+        return self.room or Room(node=self.node, cards={}, unknown="", ports=set())
+
+    def slots_beyond(self, name: str, count: int, declared: int, leftovers: Iterable[str]) -> list[str]:
+        """Slots of a workload that exist and are not wanted: beyond its files' number, or within it but scaled down."""
+        within = [text for index in range(count, declared) if (text := f"{name}/{index}") in self.instances]
+        return sorted({*within, *(text for text in leftovers if split_slot(text)[1] >= count)}, key=split_slot)
+
+    def owes(self, slot: str, workload: Workload) -> bool:
+        """Whether an instance is not what its workload asks for."""
+        instance = self.instances[slot]
+        return instance.digest != workload.digest or not isinstance(instance.phase, Running)
+
+
+def run(slot: str, workload: Workload, facts: Facts) -> Iterator[Decision]:
+    """Make a wanted slot run what its workload says."""
+    if slot in facts.memory.in_flight:
+        return
+    instance = facts.instances.get(slot)
+    if instance is None:
+        yield from _start(slot, workload, facts, run=1, strikes=Strikes(), reason=Reason.NotRunning)
+        return
+    phase, launch = instance.phase, instance.launch
+    asked = facts.memory.restarts.get(slot, 0) >= launch.run
+    match phase:
+        case Unknown():
+            yield Blocked(subject=slot, reason=Reason.Unknown, detail=_cannot_see(phase))
+        case Stopping():
+            yield Stop(slot=slot, run=launch.run, grace=_grace(workload.update), reason=phase.asked)
+        case Recorded():
+            yield from _start(
+                slot,
+                workload,
+                facts,
+                run=launch.run + 1,
+                strikes=launch.strikes,
+                reason=Reason.NotRunning,
+                before=launch,
+            )
+        case Exited():
+            fresh = asked or launch.fingerprint != workload.fingerprint
+            strikes, wait = (Strikes(), 0.0) if fresh else backoff.after(launch.strikes, phase, slot)
+            if facts.now < phase.at + wait:
+                detail = f"{_ended(phase)}; {_in_a_row(strikes.count)}"
+                yield Blocked(subject=slot, reason=Reason.BackingOff, detail=detail, until=phase.at + wait)
+                return
+            reason = Reason.RestartAsked if asked else Reason.SpecChanged if fresh else _cause(phase)
+            detail = "" if fresh else _ended(phase)
+            yield from _start(
+                slot, workload, facts, run=launch.run + 1, strikes=strikes, reason=reason, detail=detail, before=launch
+            )
+        case Running():
+            yield from _running(instance, phase, workload, facts, asked=asked)
+        case _:
+            assert_never(phase)
+
+
+def _running(
+    instance: Instance, phase: Running, workload: Workload, facts: Facts, *, asked: bool
+) -> Iterator[Decision]:
+    """What a running instance owes: a replacement, an update, or nothing but time."""
+    slot, launch, readiness = instance.slot, instance.launch, phase.readiness
+    probe = engines.probe(workload, _gpus_of(launch, facts))
+    reason, detail = None, ""
+    if asked:
+        reason = Reason.RestartAsked
+    elif launch.fingerprint != workload.fingerprint:
+        reason, detail = Reason.SpecChanged, "; ".join(changes(launch.settings, workload.settings)[0])
+    elif isinstance(readiness, NotReady) and readiness.reason is Reason.PortTaken:
+        reason, detail = Reason.PortTaken, readiness.detail
+    elif isinstance(readiness, NotReady) and facts.now >= phase.since + probe.start:
+        reason, detail = Reason.NeverReady, f"not ready within {probe.start:.0f} s: {readiness.detail}"
+    elif isinstance(readiness, Failing) and readiness.failures >= probe.failures:
+        reason, detail = Reason.ProbeFailing, f"{readiness.failures} probes failed in a row: {readiness.detail}"
+    if reason is not None:
+        yield from _replace(instance, workload, facts, reason, detail)
+        return
+    if slot in facts.memory.draining:
+        # what it was drained for is gone: it gets traffic again by being updated
+        yield Update(slot=slot, launch=launch, reason=Reason.Recovered, detail="drain called off")
+        return
+    if launch.live != workload.live:
+        detail = "; ".join(changes(launch.settings, workload.settings)[1])
+        fresh = replace(launch, live=workload.live, settings=workload.settings, probe=probe)
+        yield Update(slot=slot, launch=fresh, reason=Reason.SpecChanged, detail=detail)
+        return
+    if isinstance(readiness, NotReady):
+        yield Later(phase.since + probe.start)
+    elif isinstance(readiness, Ready) and launch.strikes != Strikes():
+        if facts.now < readiness.since + backoff.HEALTHY_AFTER:
+            yield Later(readiness.since + backoff.HEALTHY_AFTER)
+        else:
+            detail = "healthy for 10 minutes: earlier failures are forgotten"
+            yield Update(slot=slot, launch=replace(launch, strikes=Strikes()), reason=Reason.Recovered, detail=detail)
+
+
+def _replace(instance: Instance, workload: Workload, facts: Facts, reason: Reason, detail: str) -> Iterator[Decision]:
+    """End a run so that the next pass starts its successor; unless the successor could not be started."""
+    slot, launch = instance.slot, instance.launch
+    successor = _launch(
+        slot, workload, facts, facts.free().without(launch), run=launch.run + 1, strikes=Strikes(), before=launch
+    )
+    if isinstance(successor, Blocked):
+        yield replace(successor, detail=f"{successor.detail}; {slot} goes on as it was ({reason.value})")
+        return
+    yield from _let_go(launch, facts, workload.update, reason=reason, detail=detail)
+
+
+def _let_go(
+    launch: Launch, facts: Facts, update: UpdateSpec | None, *, reason: Reason, detail: str = ""
+) -> Iterator[Decision]:
+    """Drain while requests are in flight, then stop."""
+    slot = launch.slot
+    busy = facts.demand.get(split_slot(slot)[0], Wish()).in_flight > 0
+    since = facts.memory.draining.get(slot)
+    patience = update.drain.total_seconds() if update is not None else 0.0
+    if busy and reason not in (Reason.NeverReady, Reason.ProbeFailing, Reason.PortTaken):
+        if since is None:
+            yield Drain(slot=slot, run=launch.run, reason=reason, detail=detail)
+            return
+        if facts.now < since + patience:
+            yield Later(since + patience)
+            return
+    yield Stop(slot=slot, run=launch.run, grace=_grace(update), reason=reason, detail=detail)
+
+
+def remove(slot: str, reason: Reason, facts: Facts, *, update: UpdateSpec | None = None) -> Iterator[Decision]:
+    """Make a slot that is not wanted disappear."""
+    if slot in facts.memory.in_flight:
+        return
+    instance = facts.instances[slot]
+    phase, launch = instance.phase, instance.launch
+    match phase:
+        case Unknown():
+            yield Blocked(subject=slot, reason=Reason.Unknown, detail=_cannot_see(phase))
+        case Running():
+            yield from _let_go(launch, facts, update, reason=reason)
+        case Stopping():
+            yield Stop(slot=slot, run=launch.run, grace=_grace(update), reason=phase.asked)
+        case Recorded() | Exited():
+            yield Forget(slot=slot, run=launch.run, reason=reason)
+        case _:
+            assert_never(phase)
+
+
+def keep(slot: str, facts: Facts) -> Iterator[Decision]:
+    """Keep a slot as it was last started: its declaration cannot be read or its removal needs consent."""
+    if slot in facts.memory.in_flight:
+        return
+    instance = facts.instances[slot]
+    phase, launch = instance.phase, instance.launch
+    if isinstance(phase, Stopping):
+        yield Stop(slot=slot, run=launch.run, grace=DEFAULT_GRACE, reason=phase.asked)
+        return
+    if not isinstance(phase, Exited) or phase.asked in (Reason.NotInFleet, Reason.ScaledDown, Reason.StopAsked):
+        return
+    strikes, wait = backoff.after(launch.strikes, phase, slot)
+    failure = facts.memory.failures.get(slot)
+    until = max(phase.at + wait, failure.at + backoff.delay(failure.count, slot) if failure else 0.0)
+    if facts.now < until:
+        yield Blocked(subject=slot, reason=Reason.BackingOff, detail=_ended(phase), until=until)
+        return
+    again = replace(launch, run=launch.run + 1, strikes=strikes)
+    facts.free().take(again)
+    yield Start(slot=slot, launch=again, reason=_cause(phase), detail=_ended(phase))
+
+
+def _start(
+    slot: str,
+    workload: Workload,
+    facts: Facts,
+    *,
+    run: int,
+    strikes: Strikes,
+    reason: Reason,
+    detail: str = "",
+    before: Launch | None = None,
+) -> Iterator[Decision]:
+    failure = facts.memory.failures.get(slot)
+    if failure is not None and failure.digest == workload.digest:
+        until = failure.at + backoff.delay(failure.count, slot)
+        if facts.now < until:
+            yield Blocked(subject=slot, reason=failure.reason, detail=failure.detail, until=until)
+            return
+    launch = _launch(slot, workload, facts, facts.free(), run=run, strikes=strikes, before=before)
+    if isinstance(launch, Blocked):
+        yield launch
+        return
+    facts.free().take(launch)
+    yield Start(slot=slot, launch=launch, reason=reason, detail=detail)
+
+
+def _launch(
+    slot: str,
+    workload: Workload,
+    facts: Facts,
+    room: Room,
+    *,
+    run: int,
+    strikes: Strikes,
+    before: Launch | None,
+) -> Launch | Blocked:
+    """The launch of a run at the place the room has for it, or why there is none."""
+    gpus = room.choose(workload.needs)
+    if isinstance(gpus, NoRoom):
+        return Blocked(subject=slot, reason=gpus.reason, detail=gpus.detail)
+    port = room.lease(workload.needs.port, before.port if before is not None else None)
+    if isinstance(port, NoRoom):
+        return Blocked(subject=slot, reason=port.reason, detail=port.detail)
+    launch = engines.launch(
+        workload, slot=slot, run=run, gpus=gpus, port=port, strikes=strikes, host=facts.host, node=facts.node
+    )
+    if isinstance(launch, engines.Refusal):
+        return Blocked(subject=slot, reason=launch.reason, detail=launch.detail)
+    return launch
+
+
+def _gpus_of(launch: Launch, facts: Facts) -> tuple[Gpu, ...]:
+    if isinstance(facts.gpus, Unknown):
+        return ()
+    return tuple(gpu for gpu in facts.gpus if gpu.uuid in launch.gpus)
+
+
+def _grace(update: UpdateSpec | None) -> float:
+    return update.grace.total_seconds() if update is not None else DEFAULT_GRACE
+
+
+def _cannot_see(phase: Unknown) -> str:
+    return f"cannot see whether it runs: {phase.reason}; it is neither started nor stopped until that is known"
+
+
+def _cause(end: Exited) -> Reason:
+    """Why the slot is empty: what we had ended it for, or that it ended."""
+    if end.asked is not None:
+        return end.asked
+    return Reason.OutOfMemory if end.oom else Reason.Exited
+
+
+def _ended(end: Exited) -> str:
+    """How it ended, in words."""
+    if end.asked is not None:
+        text = f"was stopped: {end.asked.value}"
+    elif end.oom:
+        text = "was killed: out of memory"
+    elif end.signal is not None:
+        text = f"was killed by signal {end.signal}"
+    elif end.code is not None:
+        text = f"exited with status {end.code}"
+    else:
+        text = "ended, how is not known"
+    return f"{text} ({end.detail})" if end.detail else text
+
+
+def _in_a_row(count: int) -> str:
+    return "the first time" if count <= 1 else f"{count} times in a row"
+
+
+__all__ = ["Decision", "Facts", "Later", "keep", "remove", "run"]
