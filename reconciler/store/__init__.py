@@ -1,1 +1,1 @@
-"""History for people: events that outlive the daemon. The planner never reads it."""
+"""History, for people. The planner never reads it: losing all of it loses no running model."""
