@@ -71,12 +71,17 @@ class Endpoint:
     """Model names that requests may use: name, aliases, adapters."""
 
 
+ReplicaState = Literal[
+    "absent", "recorded", "starting", "ready", "failing", "draining", "stopping", "exited", "unknown"
+]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Replica:
     """One instance, or one that is missing."""
 
     slot: str
-    state: Literal["absent", "recorded", "starting", "ready", "failing", "draining", "stopping", "exited", "unknown"]
+    state: ReplicaState
     run: int = 0
     pid: int | None = None
     port: int | None = None

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from reconciler.model.fleet import Fleet
 from reconciler.model.memory import Memory
 from reconciler.model.observation import (
     Exited,
@@ -14,10 +13,6 @@ from reconciler.model.observation import (
     healthy_of,
 )
 from reconciler.model.plan import Action, Drain, Forget, Plan, Start, Stop, Update
-from reconciler.plan.planner import plan
-
-PASSES = 64
-"""More than any fleet needs: replacing takes three."""
 
 
 def simulate(decided: Plan, observation: Observation, memory: Memory, now: float) -> tuple[Observation, Memory]:
@@ -46,31 +41,3 @@ def _carry_out(action: Action, instances: dict[str, Instance], draining: dict[st
             instances[slot] = replace(instances[slot], launch=launch)
         case Forget():
             instances.pop(slot, None)
-
-
-def road(fleet: Fleet, observation: Observation, memory: Memory, now: float) -> tuple[Plan, ...]:
-    """What would be done, pass by pass, until nothing is left to do. The last plan has no actions.
-
-    Requests in flight are taken as finished, and times of waiting as passed.
-    """
-    plans: list[Plan] = []
-    memory = replace(memory, in_flight={})
-    for _ in range(PASSES):
-        decided = plan(fleet, observation, {}, memory, now)
-        plans.append(decided)
-        waits = [blocked.until for blocked in decided.blocked if blocked.until is not None]
-        if decided.actions:
-            observation, memory = simulate(decided, observation, memory, now)
-        elif waits:
-            now = min(waits)
-        else:
-            break
-    return tuple(plans)
-
-
-def converge(fleet: Fleet, observation: Observation, now: float) -> Observation:
-    """The machine as it would be with this fleet running on it."""
-    memory = Memory()
-    for decided in road(fleet, observation, memory, now):
-        observation, memory = simulate(decided, observation, memory, now)
-    return observation

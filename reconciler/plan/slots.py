@@ -29,6 +29,7 @@ from reconciler.model.status import Reason
 from reconciler.plan import backoff
 from reconciler.plan.changes import changes
 from reconciler.plan.placement import NoRoom, Room
+from reconciler.plan.words import ended, in_a_row
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +101,11 @@ def run(slot: str, workload: Workload, facts: Facts) -> Iterator[Decision]:
             fresh = asked or launch.fingerprint != workload.fingerprint
             strikes, wait = (Strikes(), 0.0) if fresh else backoff.after(launch.strikes, phase, slot)
             if facts.now < phase.at + wait:
-                detail = f"{_ended(phase)}; {_in_a_row(strikes.count)}"
+                detail = f"{ended(phase)}; {in_a_row(strikes.count)}"
                 yield Blocked(subject=slot, reason=Reason.BackingOff, detail=detail, until=phase.at + wait)
                 return
             reason = Reason.RestartAsked if asked else Reason.SpecChanged if fresh else _cause(phase)
-            detail = "" if fresh else _ended(phase)
+            detail = "" if fresh else ended(phase)
             yield from _start(
                 slot, workload, facts, run=launch.run + 1, strikes=strikes, reason=reason, detail=detail, before=launch
             )
@@ -217,11 +218,11 @@ def keep(slot: str, facts: Facts) -> Iterator[Decision]:
     failure = facts.memory.failures.get(slot)
     until = max(phase.at + wait, failure.at + backoff.delay(failure.count, slot) if failure else 0.0)
     if facts.now < until:
-        yield Blocked(subject=slot, reason=Reason.BackingOff, detail=_ended(phase), until=until)
+        yield Blocked(subject=slot, reason=Reason.BackingOff, detail=ended(phase), until=until)
         return
     again = replace(launch, run=launch.run + 1, strikes=strikes)
     facts.free().take(again)
-    yield Start(slot=slot, launch=again, reason=_cause(phase), detail=_ended(phase))
+    yield Start(slot=slot, launch=again, reason=_cause(phase), detail=ended(phase))
 
 
 def _start(
@@ -293,25 +294,6 @@ def _cause(end: Exited) -> Reason:
     if end.asked is not None:
         return end.asked
     return Reason.OutOfMemory if end.oom else Reason.Exited
-
-
-def _ended(end: Exited) -> str:
-    """How it ended, in words."""
-    if end.asked is not None:
-        text = f"was stopped: {end.asked.value}"
-    elif end.oom:
-        text = "was killed: out of memory"
-    elif end.signal is not None:
-        text = f"was killed by signal {end.signal}"
-    elif end.code is not None:
-        text = f"exited with status {end.code}"
-    else:
-        text = "ended, how is not known"
-    return f"{text} ({end.detail})" if end.detail else text
-
-
-def _in_a_row(count: int) -> str:
-    return "the first time" if count <= 1 else f"{count} times in a row"
 
 
 __all__ = ["Decision", "Facts", "Later", "keep", "remove", "run"]

@@ -1,0 +1,41 @@
+"""The whole road ahead: the planner run against `simulate` until nothing is left to do. What `holdfast plan` shows."""
+
+from dataclasses import replace
+
+from reconciler.model.fleet import Fleet
+from reconciler.model.memory import Memory
+from reconciler.model.observation import Demand, Observation
+from reconciler.model.plan import Plan
+from reconciler.plan.planner import plan
+from reconciler.plan.simulate import simulate
+
+PASSES = 64
+"""More than any fleet needs: replacing takes three."""
+
+
+def road(fleet: Fleet, observation: Observation, demand: Demand, memory: Memory, now: float) -> tuple[Plan, ...]:
+    """What would be done, pass by pass, until nothing is left to do. The last plan has no actions.
+
+    Times of waiting are taken as passed, actions in flight as done.
+    """
+    plans: list[Plan] = []
+    memory = replace(memory, in_flight={})
+    for _ in range(PASSES):
+        decided = plan(fleet, observation, demand, memory, now)
+        plans.append(decided)
+        waits = [blocked.until for blocked in decided.blocked if blocked.until is not None]
+        if decided.actions:
+            observation, memory = simulate(decided, observation, memory, now)
+        elif waits:
+            now = min(waits)
+        else:
+            break
+    return tuple(plans)
+
+
+def converge(fleet: Fleet, observation: Observation, now: float) -> Observation:
+    """The machine as it would be with this fleet running on it."""
+    memory = Memory()
+    for decided in road(fleet, observation, {}, memory, now):
+        observation, memory = simulate(decided, observation, memory, now)
+    return observation

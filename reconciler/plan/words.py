@@ -1,0 +1,23 @@
+"""How things went, in a person's words."""
+
+from reconciler.model.observation import Exited
+
+
+def ended(end: Exited) -> str:
+    """How it ended, in words."""
+    if end.asked is not None:
+        text = f"was stopped: {end.asked.value}"
+    elif end.oom:
+        text = "was killed: out of memory"
+    elif end.signal is not None:
+        text = f"was killed by signal {end.signal}"
+    elif end.code is not None:
+        text = f"exited with status {end.code}"
+    else:
+        text = "ended, how is not known"
+    return f"{text} ({end.detail})" if end.detail else text
+
+
+def in_a_row(count: int) -> str:
+    """How often it has failed."""
+    return "the first time" if count <= 1 else f"{count} times in a row"
