@@ -1,0 +1,180 @@
+"""Wake → load → observe → plan → dispatch → publish. One pass looks once, decides once, and starts what can be started.
+
+It does no I/O of its own: the daemon hands it callables. What operators ask for becomes memory and a wake; the planner
+decides.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from reconciler.model.errors import ActionError
+from reconciler.model.fleet import Fleet
+from reconciler.model.memory import Failure, Memory
+from reconciler.model.observation import Demand, Observation, Unknown
+from reconciler.model.plan import Action, Drain, Forget, Plan, Stop, Update
+from reconciler.model.status import Reason
+from reconciler.plan.happenings import Happening, failed, happenings
+from reconciler.plan.planner import plan
+from reconciler.plan.summary import Summary, summarise
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outside:
+    """What the loop may call of the world. None of these may block, but for the first `load`."""
+
+    load: Callable[[], tuple[Fleet, float | None]]
+    """The fleet, and when to look again though nothing happens."""
+    observe: Callable[[], Observation]
+    demand: Callable[[], Demand]
+    perform: Callable[[Action], Awaitable[None]]
+    """Raises ActionError."""
+    publish: Callable[[Summary, Sequence[Happening]], None]
+    keep: Callable[[Memory], None]
+    """Keeps what operators asked for beyond the daemon's life."""
+    clock: Callable[[], float]
+    degraded: Callable[[], tuple[str, ...]]
+
+
+@dataclass(slots=True)
+class Loop:
+    """The one loop of the daemon."""
+
+    outside: Outside
+    memory: Memory = field(default_factory=Memory)
+    every: float = 10.0
+    """Seconds after which it looks though nothing happened."""
+    fleet: Fleet | None = None
+    observation: Observation | None = None
+    summary: Summary | None = None
+    plan: Plan = field(default_factory=Plan)
+    passes: int = 0
+    _woken: asyncio.Event = field(default_factory=asyncio.Event)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
+
+    def wake(self) -> None:
+        """Something may have changed: look again."""
+        self._woken.set()
+
+    def remember(self, memory: Memory) -> None:
+        """Take over what an operator asked for, keep it, and look again. Raises OSError if it cannot be kept."""
+        self.outside.keep(memory)
+        self.memory = memory
+        self.wake()
+
+    async def run(self) -> None:
+        """Pass after pass until cancelled. Actions in flight are left to their fate: the next life finds them."""
+        try:
+            while True:
+                self._woken.clear()
+                wake_at = self.look()
+                timeout = max(0.0, min(wake_at - self.outside.clock(), self.every))
+                try:
+                    await asyncio.wait_for(self._woken.wait(), timeout)
+                except TimeoutError:
+                    continue
+        finally:
+            for task in self._tasks:
+                task.cancel()
+
+    def look(self) -> float:
+        """One pass. Returns when to look again at the latest, seconds of CLOCK_MONOTONIC."""
+        now = self.outside.clock()
+        fleet, again = self.outside.load()
+        observation, demand = self.outside.observe(), self.outside.demand()
+        self._settle(fleet, observation)
+        decided = plan(fleet, observation, demand, self.memory, now)
+        self.passes += 1
+        self.fleet, self.observation, self.plan = fleet, observation, decided
+        for action in decided.actions:
+            self._dispatch(action)
+        # publishing waits until what was decided has been set going
+        asyncio.get_running_loop().call_soon(self._publish, fleet, observation, demand, decided, now)
+        return min(time for time in (again, decided.wake_at, now + self.every) if time is not None)
+
+    def _dispatch(self, action: Action) -> None:
+        self.memory = replace(self.memory, in_flight={**self.memory.in_flight, action.slot: action})
+        task = asyncio.get_running_loop().create_task(self._carry_out(action))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _carry_out(self, action: Action) -> None:
+        slot = action.slot
+        try:
+            await self.outside.perform(action)
+        except ActionError as error:
+            self._failed(action, error.reason, str(error))
+        except Exception:
+            log.exception("cannot %s %s", action.kind, slot)
+            self._failed(action, Reason.StartFailed, "an error of Holdfast itself, see its log")
+        else:
+            self._done(action)
+        finally:
+            self.memory = replace(self.memory, in_flight=_without(self.memory.in_flight, slot))
+            self.wake()
+
+    def _done(self, action: Action) -> None:
+        memory = self.memory
+        if isinstance(action, Drain):
+            memory = replace(memory, draining={**memory.draining, action.slot: self.outside.clock()})
+        elif isinstance(action, Stop | Update | Forget):
+            memory = replace(memory, draining=_without(memory.draining, action.slot))
+        self.memory = replace(memory, failures=_without(memory.failures, action.slot))
+
+    def _failed(self, action: Action, reason: Reason, message: str) -> None:
+        """Remember it for the planner's backoff, and tell people."""
+        earlier = self.memory.failures.get(action.slot)
+        launch = getattr(action, "launch", None)
+        failure = Failure(
+            at=self.outside.clock(),
+            count=earlier.count + 1 if earlier is not None else 1,
+            reason=reason,
+            detail=message,
+            digest=f"{launch.fingerprint}:{launch.live}" if launch is not None else "",
+        )
+        self.memory = replace(self.memory, failures={**self.memory.failures, action.slot: failure})
+        if self.summary is not None and (earlier is None or earlier.detail != message):
+            self.outside.publish(self.summary, (failed(action, reason, message),))
+
+    def _settle(self, fleet: Fleet, observation: Observation) -> None:
+        """Drop from memory what this look shows to be over."""
+        instances, memory = observation.instances, self.memory
+        if isinstance(instances, Unknown):
+            return
+        names = {slot.rpartition("/")[0] for slot in instances} if memory.consents else set[str]()
+        settled = replace(
+            memory,
+            restarts={s: r for s, r in memory.restarts.items() if s in instances and instances[s].launch.run <= r},
+            consents=frozenset(name for name in memory.consents if name in names and name not in fleet.workloads),
+            draining={slot: since for slot, since in memory.draining.items() if slot in instances},
+            failures={
+                slot: failure
+                for slot, failure in memory.failures.items()
+                if slot in fleet.slots or slot.rpartition("/")[0] in fleet.workloads or slot in instances
+            },
+        )
+        if settled != memory:
+            self.memory = settled
+            if (settled.restarts, settled.consents) != (memory.restarts, memory.consents):
+                try:
+                    self.outside.keep(settled)
+                except OSError as error:
+                    log.warning("cannot keep what was asked for by command: %s", error)
+
+    def _publish(self, fleet: Fleet, observation: Observation, demand: Demand, decided: Plan, now: float) -> None:
+        before = self.summary
+        degraded = self.outside.degraded()
+        after = summarise(
+            fleet, observation, demand, self.memory, plan=decided, now=now, before=before, degraded=degraded
+        )
+        self.summary = after
+        self.outside.publish(after, happenings(before.status if before else None, after.status, decided))
+
+
+def _without(mapping: Mapping[str, T], key: str) -> Mapping[str, T]:
+    return {other: value for other, value in mapping.items() if other != key} if key in mapping else mapping

@@ -1,0 +1,130 @@
+"""What happened between two passes, as events for people. Pure: the loop gives them a time and a place to stay."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from reconciler.model.plan import Action, Drain, Forget, Plan, Start, Stop, Update
+from reconciler.model.quantity import print_duration
+from reconciler.model.status import Condition, Event, Reason, Replica, Status, WorkloadStatus
+
+Severity = Literal["info", "warning", "error"]
+_FAILURES = frozenset(
+    {
+        Reason.Exited,
+        Reason.OutOfMemory,
+        Reason.StartFailed,
+        Reason.NeverReady,
+        Reason.ProbeFailing,
+        Reason.PortTaken,
+        Reason.Lost,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happening:
+    """An event without its time."""
+
+    severity: Severity
+    subject: str
+    reason: Reason
+    message: str
+
+    def event(self, at: float) -> Event:
+        """The event, at a wall-clock time."""
+        return Event(at=at, severity=self.severity, subject=self.subject, reason=self.reason, message=self.message)
+
+
+def happenings(before: Status | None, after: Status, plan: Plan) -> tuple[Happening, ...]:
+    """What a person would want to read of one pass, in the order in which it happened."""
+    return (*_problems(before, after), *_rows(before, after), *(_doing(action) for action in plan.actions))
+
+
+def failed(action: Action, reason: Reason, message: str) -> Happening:
+    """An action that could not be carried out."""
+    return Happening(severity="error", subject=action.slot, reason=reason, message=f"cannot {action.kind}: {message}")
+
+
+def _doing(action: Action) -> Happening:
+    launch = action.launch if isinstance(action, Start) else None
+    place = ""
+    if launch is not None:
+        place = f" on gpu {','.join(map(str, launch.indices))}" if launch.indices else ""
+        place += f", port {launch.port}" if launch.port is not None else ""
+    verb = {Start: "starting", Stop: "stopping", Drain: "draining", Update: "updating", Forget: "forgetting"}
+    severity: Severity = "warning" if action.reason in _FAILURES else "info"
+    text = f"{verb[type(action)]}{place}" + (f": {action.detail}" if action.detail else "")
+    return Happening(severity=severity, subject=action.slot, reason=action.reason, message=text)
+
+
+def _problems(before: Status | None, after: Status) -> Iterator[Happening]:
+    old, new = set(before.problems if before else ()), set(after.problems)
+    for problem in after.problems:
+        if problem not in old:
+            yield Happening(severity="error", subject=problem.path, reason=Reason.SpecInvalid, message=str(problem))
+    mended = {problem.path for problem in old} - {problem.path for problem in new}
+    for path in sorted(mended):
+        yield Happening(severity="info", subject=path, reason=Reason.Recovered, message="is good again")
+    was, now = set(before.degraded if before else ()), set(after.degraded)
+    for text in sorted(now - was):
+        yield Happening(severity="error", subject="daemon", reason=Reason.Unknown, message=text)
+    for text in sorted(was - now):
+        yield Happening(severity="info", subject="daemon", reason=Reason.Recovered, message=f"no longer so: {text}")
+
+
+def _rows(before: Status | None, after: Status) -> Iterator[Happening]:
+    old: Mapping[str, WorkloadStatus] = before.workloads if before is not None else {}
+    for name, row in after.workloads.items():
+        earlier = old.get(name)
+        if earlier is row:
+            continue
+        yield from _replicas(earlier, row, after.now)
+        yield from _stalled(earlier, row)
+
+
+def _stalled(earlier: WorkloadStatus | None, row: WorkloadStatus) -> Iterator[Happening]:
+    """A block that is new; backing off is told by the exit that caused it."""
+    condition: Condition = row.conditions[2]
+    known = earlier.conditions[2] if earlier is not None else None
+    if condition.status != "True" or condition.reason in (Reason.BackingOff, Reason.SpecInvalid):
+        return
+    if known is None or (known.status, known.reason, known.message) != ("True", condition.reason, condition.message):
+        yield Happening(
+            severity="warning", subject=row.name, reason=condition.reason, message=f"blocked: {condition.message}"
+        )
+
+
+def _replicas(earlier: WorkloadStatus | None, row: WorkloadStatus, now: float) -> Iterator[Happening]:
+    known = {replica.slot: replica for replica in earlier.replicas} if earlier is not None else {}
+    for replica in row.replicas:
+        was = known.get(replica.slot)
+        if was is None or (was.state, was.run) != (replica.state, replica.run):
+            yield from _turned(was, replica, now)
+
+
+def _turned(was: Replica | None, now_is: Replica, now: float) -> Iterator[Happening]:
+    slot = now_is.slot
+    match now_is.state:
+        case "starting":
+            text = f"is running as pid {now_is.pid}"
+            yield Happening(severity="info", subject=slot, reason=Reason.Starting, message=text)
+        case "ready":
+            took = ""
+            if was is not None and was.state == "starting" and was.since is not None and now_is.since is not None:
+                took = f" after {print_duration(max(0.0, now_is.since - was.since))}"
+            where = f" on port {now_is.port}" if now_is.port is not None else ""
+            found = " (it was running already)" if was is None else ""
+            text = f"is ready{where}{took}{found}"
+            yield Happening(severity="info", subject=slot, reason=Reason.Ready, message=text)
+        case "failing":
+            yield Happening(severity="warning", subject=slot, reason=Reason.ProbeFailing, message=now_is.detail)
+        case "exited" if was is not None:
+            severity: Severity = "info" if was.state == "stopping" else "error"
+            lasted = f" after {print_duration(max(0.0, now - was.since))}" if was.since is not None else ""
+            text = f"{now_is.detail}{lasted if was.state != 'stopping' else ''}"
+            yield Happening(severity=severity, subject=slot, reason=Reason.Exited, message=text)
+        case "unknown":
+            yield Happening(severity="warning", subject=slot, reason=Reason.Unknown, message=now_is.detail)
+        case _:
+            return
