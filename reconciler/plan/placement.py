@@ -47,9 +47,9 @@ class _Card:
         if self.gpu.memory < needs.least:
             return f"has {print_size(self.gpu.memory)} in all"
         if self.closed:
-            return f"taken whole by {', '.join(self.tenants)}"
+            return f"taken whole by {', '.join(sorted(self.tenants))}"
         if self.tenants and (needs.memory is None or not needs.share):
-            return f"shared by {', '.join(self.tenants)}"
+            return f"shared by {', '.join(sorted(self.tenants))}"
         wanted = needs.memory if needs.memory is not None else int(self.gpu.memory * _WHOLE)
         if self.free < wanted:
             return f"{self.left()}"
@@ -113,6 +113,19 @@ class Room:
             card.free -= max(launch.memory if launch.memory is not None else card.gpu.memory, held)
             card.tenants.append(launch.slot)
             card.closed = card.closed or launch.memory is None
+
+    def fits(self, launch: Launch) -> NoRoom | None:
+        """Why a launch could not be started again at its own place; None if it can."""
+        if launch.port is not None and (self.ports is None or launch.port in self.ports):
+            return NoRoom(reason=Reason.PortTaken, detail=f"port {launch.port} is in use or cannot be seen")
+        for uuid, index in zip(launch.gpus, launch.indices, strict=True):
+            card = self.cards.get(uuid) if self.cards is not None else None
+            if card is None:
+                return NoRoom(reason=Reason.NoFreeGpu, detail=f"gpu {index} cannot be seen")
+            why = card.why_not(Needs(gpus=1, memory=launch.memory))
+            if why is not None:
+                return NoRoom(reason=Reason.NoFreeGpu, detail=f"gpu {index}: {why}")
+        return None
 
     def without(self, launch: Launch) -> "Room":
         """The same machine as it will be once that instance is gone: a copy."""

@@ -22,7 +22,7 @@ def held(
     broken = {problem.path: problem for problem in fleet.problems}
     blocked: dict[str, Blocked] = {}
     for name in gone:
-        source = instances[leftovers[name][0]].launch.source
+        source = instances[min(leftovers[name])].launch.source
         problem = broken.get(source) or next((p for p in fleet.problems if name in p.names), None)
         if problem is not None:
             detail = f"cannot tell whether it is still declared: {problem}; it goes on as it was"

@@ -221,6 +221,10 @@ def keep(slot: str, facts: Facts) -> Iterator[Decision]:
         yield Blocked(subject=slot, reason=Reason.BackingOff, detail=ended(phase), until=until)
         return
     again = replace(launch, run=launch.run + 1, strikes=strikes)
+    no_room = facts.free().fits(again)
+    if no_room is not None:
+        yield Blocked(subject=slot, reason=no_room.reason, detail=no_room.detail)
+        return
     facts.free().take(again)
     yield Start(slot=slot, launch=again, reason=_cause(phase), detail=ended(phase))
 
