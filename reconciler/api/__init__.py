@@ -1,1 +1,1 @@
-"""The control API on a unix socket: status, preview, events, actions."""
+"""The control API: status, plans, events, logs and requests, on a unix socket that only its owner can open."""
