@@ -1,0 +1,122 @@
+"""Each file's last good version, and when a newer one is believed: what is half-written never means delete (P1).
+
+A whole file that takes nothing away is believed at once. What takes something away, does not read well or may be torn
+is believed after it has been at rest; removals ripen together, so an `rm` of ten files is one event.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from reconciler.model.source import Problem
+from reconciler.spec.check import Declared, Key, Reading
+from reconciler.spec.files import Stamp
+
+
+@dataclass(slots=True)
+class Held:
+    """One file."""
+
+    stamp: Stamp | None = None
+    """Of what was read last; None: the file is gone, or may not be read."""
+    reading: Reading | None = None
+    """What it says now; None: it is gone."""
+    since: float = 0.0
+    """When it was first seen to say so."""
+    claims: tuple[Declared, ...] = ()
+    """What it declares: its last good version."""
+    problems: tuple[Problem, ...] = ()
+
+    def keeps(self, key: Key) -> bool:
+        """Whether what it says now still stands for a resource that it declared."""
+        reading = self.reading
+        if reading is None:
+            return False
+        return reading.opaque or key in reading.broken or any(new.key == key for new in reading.declared)
+
+    def takes_away(self) -> bool:
+        """Whether believing it would remove something."""
+        return not all(self.keeps(claim.key) for claim in self.claims)
+
+    def sound(self) -> bool:
+        """Whether it can be believed at first sight."""
+        reading = self.reading
+        if reading is None:
+            return not self.claims and not self.problems
+        return not reading.problems and reading.ended and not self.takes_away()
+
+    def believe(self) -> None:
+        """Make what it says the last good version, as far as it is good."""
+        reading = self.reading
+        if reading is None:
+            self.claims, self.problems = (), ()
+            return
+        if reading.opaque and self.claims:
+            names = tuple(sorted({claim.key[1] for claim in self.claims if claim.key[0] == "runs"}))
+            self.problems = tuple(_held_names(problem, names) for problem in reading.problems)
+            return
+        frozen = tuple(claim for claim in self.claims if claim.key in reading.broken)
+        self.claims, self.problems = (*reading.declared, *frozen), reading.problems
+
+
+class Patience:
+    """All files of a fleet."""
+
+    def __init__(self, rest: float) -> None:
+        self.files: dict[str, Held] = {}
+        self._rest = rest
+        self._pending: dict[str, Held] = {}
+        self._removal = 0.0
+
+    def see(self, path: str, stamp: Stamp | None, reading: Reading | None, now: float) -> None:
+        """A file says something new."""
+        held = self.files.setdefault(path, Held())
+        took = path in self._pending and held.takes_away()
+        held.stamp, held.reading, held.since = stamp, reading, now
+        self._pending[path] = held
+        if held.takes_away() or took:
+            self._removal = now
+
+    def yield_to(self, key: Key, path: str) -> None:
+        """A file no longer stands for a resource: another one declares it now."""
+        held = self.files[path]
+        held.claims = tuple(claim for claim in held.claims if claim.key != key)
+
+    def ripe(self, now: float, *, at_once: bool) -> list[str]:
+        """Files whose newest content may be believed now; they are no longer waited for."""
+        ripe = [path for path, held in self._pending.items() if at_once or held.sound() or self._due(held) <= now]
+        for path in ripe:
+            del self._pending[path]
+        return ripe
+
+    def due(self) -> float | None:
+        """When the next of those that wait may be believed."""
+        return min((self._due(held) for held in self._pending.values()), default=None)
+
+    def pending(self, path: str) -> bool:
+        """Whether a file's newest content is not believed yet."""
+        return path in self._pending
+
+    def _due(self, held: Held) -> float:
+        since = max(held.since, self._removal) if held.takes_away() else held.since
+        return since + self._rest
+
+    def forget(self, path: str) -> None:
+        """A file is gone, and so is what it declared."""
+        del self.files[path]
+
+
+def beneath(directory: str, paths: Iterable[str]) -> list[str]:
+    """Of these paths, the directory itself and those in it."""
+    prefix = f"{directory}/"
+    return [path for path in paths if path == directory or path.startswith(prefix)] if directory else list(paths)
+
+
+def _held_names(problem: Problem, names: tuple[str, ...]) -> Problem:
+    return Problem(
+        path=problem.path,
+        line=problem.line,
+        column=problem.column,
+        key=problem.key,
+        message=problem.message,
+        names=tuple(sorted({*problem.names, *names})),
+    )

@@ -1,0 +1,278 @@
+"""What all files claim → what the fleet holds: one place for each name, engines and their users, last good versions.
+
+Incremental: the cost of a change grows with what it touches, not with the fleet.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar, cast
+
+from reconciler import engines as dialects
+from reconciler.model.fleet import Workload
+from reconciler.model.kinds import Engine, Model, Node, Service, Workable
+from reconciler.model.source import Problem, Source
+from reconciler.spec.check import Declared, Key, Reading
+from reconciler.spec.document import Keys
+from reconciler.spec.explain import Finding, dotted
+from reconciler.spec.params import params_findings
+
+Place = Callable[[str, Declared, Keys], tuple[int, int]]
+"""Line and column of a key of what a file declares."""
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Holdings:
+    """What is declared, all together. Mappings are replaced, never changed: an older Fleet keeps its own."""
+
+    workloads: Mapping[str, Workload] = field(default_factory=dict[str, Workload])
+    engines: Mapping[str, Engine] = field(default_factory=dict[str, Engine])
+    nodes: Mapping[str, Node] = field(default_factory=dict[str, Node])
+    slots: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+class Resolver:
+    """Claims by name, and what comes of them."""
+
+    def __init__(self, root: str, name: str, place: Place) -> None:
+        self._root = root
+        self._name = name
+        self._place = place
+        self._claims: dict[Key, tuple[tuple[str, Declared], ...]] = {}
+        self._public: dict[str, tuple[Key, ...]] = {}
+        self._users: dict[str, set[Key]] = {}
+        self._draft = _Draft(Holdings())
+        self.holdings = Holdings()
+        self.problems: dict[Key, tuple[Problem, ...]] = {}
+
+    def holders(self, key: Key) -> tuple[str, ...]:
+        """The files that claim a name."""
+        return tuple(path for path, _ in self._claims.get(key, ()))
+
+    def replace(self, path: str, old: Iterable[Declared], new: Iterable[Declared]) -> set[Key]:
+        """A file declares something else now. The names to resolve again."""
+        touched: set[Key] = set()
+        for claim in old:
+            touched.add(claim.key)
+            self._drop(path, claim, touched)
+        for claim in new:
+            touched.add(claim.key)
+            self._add(path, claim, touched)
+        return touched
+
+    def resolve(self, touched: set[Key]) -> None:
+        """Decide again for these names, and for what hangs on them."""
+        self._draft = _Draft(self.holdings)
+        rest: set[Key] = set()
+        for key in touched:
+            if key[0] == "runs":
+                rest.add(key)
+            else:
+                self._resolve_plain(key)
+                if key[0] == "engines":
+                    rest |= self._users.get(key[1], set())
+        for key in rest:
+            self._resolve_workload(key)
+        self.holdings = self._draft.done()
+
+    def _add(self, path: str, claim: Declared, touched: set[Key]) -> None:
+        self._claims[claim.key] = (*self._claims.get(claim.key, ()), (path, claim))
+        if claim.key[0] == "runs":
+            for name in _public(claim):
+                others = self._public.get(name, ())
+                touched.update(others)
+                self._public[name] = (*others, claim.key)
+            if isinstance(claim.spec, Model) and claim.spec.engine is not None:
+                self._users.setdefault(claim.spec.engine, set()).add(claim.key)
+
+    def _drop(self, path: str, claim: Declared, touched: set[Key]) -> None:
+        key = claim.key
+        kept = tuple(pair for pair in self._claims.get(key, ()) if pair[0] != path or pair[1] is not claim)
+        if kept:
+            self._claims[key] = kept
+        else:
+            self._claims.pop(key, None)
+        if key[0] == "runs":
+            for name in _public(claim):
+                others = list(self._public.get(name, ()))
+                if key in others:
+                    others.remove(key)
+                touched.update(others)
+                if others:
+                    self._public[name] = tuple(others)
+                else:
+                    self._public.pop(name, None)
+            if isinstance(claim.spec, Model) and claim.spec.engine is not None and not kept:
+                self._users.get(claim.spec.engine, set()).discard(key)
+
+    def _resolve_plain(self, key: Key) -> None:
+        """An Engine or a Node."""
+        claims = self._claims.get(key)
+        self.problems.pop(key, None)
+        if claims is not None and len(claims) > 1:
+            self.problems[key] = self._twice(claims, key)
+            return
+        spec = claims[0][1].spec if claims else None
+        if key[0] == "engines":
+            self._draft.engine(key[1], cast("Engine | None", spec))
+        else:
+            self._draft.node(key[1], cast("Node | None", spec))
+
+    def _resolve_workload(self, key: Key) -> None:
+        claims = self._claims.get(key)
+        self.problems.pop(key, None)
+        if claims is None:
+            self._draft.workload(key[1], None)
+            return
+        if len(claims) > 1:
+            self.problems[key] = self._twice(claims, key)
+            return
+        path, claim = claims[0]
+        problems = self._clashes(path, claim)
+        if not problems:
+            made = self._build(path, claim)
+            if isinstance(made, Workload):
+                self._draft.workload(key[1], made)
+                return
+            problems = [self._problem(path, claim, finding) for finding in made]
+        self.problems[key] = tuple(problems)
+
+    def _build(self, path: str, claim: Declared) -> Workload | list[Finding]:
+        spec = cast("Workable", claim.spec)
+        above = path.rpartition("/")[0]
+        made = dialects.workload(
+            spec,
+            source=Source(path=f"{self._name}/{path}", line=claim.line),
+            directory=f"{self._root}/{above}" if above else self._root,
+            engines=self._draft.engines,
+        )
+        if isinstance(made, str):
+            return [_refusal(spec, made)]
+        if made.template is not None and isinstance(spec, Model):
+            findings = params_findings(spec.params, made.template.params, made.template.name)
+            if findings:
+                return findings
+        return made
+
+    def _clashes(self, path: str, claim: Declared) -> list[Problem]:
+        """Model names that somebody else answers to."""
+        problems: list[Problem] = []
+        for name in _public(claim):
+            others = sorted({key for key in self._public.get(name, ()) if key != claim.key})
+            for other in others:
+                where, rival = self._claims[other][0]
+                keys: Keys = ("name",) if name == claim.key[1] else ("aliases",)
+                if isinstance(claim.spec, Model) and name in {adapter.name for adapter in claim.spec.adapters}:
+                    keys = ("adapters",)
+                line = self._place(where, rival, ("name",))[0]
+                message = (
+                    f"cannot answer to {name}: {other[1]} ({self._name}/{where}:{line}) answers to it too; "
+                    "choose another name for one of them"
+                )
+                problems.append(self._problem(path, claim, Finding(keys, message)))
+        return problems
+
+    def _twice(self, claims: tuple[tuple[str, Declared], ...], key: Key) -> tuple[Problem, ...]:
+        """One name in several places: every place names the others."""
+        places = [(path, claim, self._place(path, claim, ("name",))) for path, claim in claims]
+        texts = [f"{self._name}/{path}:{line}" for path, _, (line, _) in places]
+        problems: list[Problem] = []
+        for index, (path, claim, _) in enumerate(places):
+            others = ", ".join(sorted(texts[:index] + texts[index + 1 :]))
+            message = f"cannot be {key[1]}: declared in {others} too; rename one or remove it"
+            problems.append(self._problem(path, claim, Finding(("name",), message)))
+        return tuple(problems)
+
+    def _problem(self, path: str, claim: Declared, finding: Finding) -> Problem:
+        line, column = self._place(path, claim, finding.keys)
+        return Problem(
+            path=f"{self._name}/{path}",
+            line=line,
+            column=column,
+            key=dotted(finding.keys),
+            message=finding.message,
+            names=(claim.key[1],) if claim.key[0] == "runs" else (),
+        )
+
+
+def _refusal(spec: Workable, message: str) -> Finding:
+    if isinstance(spec, Service):
+        return Finding(("health",) if "health.path" in message else ("command",), message)
+    return Finding(("engine",), message)
+
+
+def _public(claim: Declared) -> tuple[str, ...]:
+    """The model names that requests may use for it, once each."""
+    spec = claim.spec
+    if isinstance(spec, Model) and (spec.aliases or spec.adapters):
+        return tuple(dict.fromkeys((spec.name, *spec.aliases, *(adapter.name for adapter in spec.adapters))))
+    return (spec.name,)
+
+
+def declares(reading: Reading) -> set[Key]:
+    """The names in a reading."""
+    return {claim.key for claim in reading.declared}
+
+
+class _Draft:
+    """Holdings in the making: each mapping is copied when it is first changed."""
+
+    def __init__(self, before: Holdings) -> None:
+        self._before = before
+        self._workloads: dict[str, Workload] | None = None
+        self._slots: dict[str, str] | None = None
+        self._engines: dict[str, Engine] | None = None
+        self._nodes: dict[str, Node] | None = None
+
+    @property
+    def engines(self) -> Mapping[str, Engine]:
+        """As they are by now."""
+        return self._before.engines if self._engines is None else self._engines
+
+    def engine(self, name: str, spec: Engine | None) -> None:
+        self._engines = _put(self._before.engines, self._engines, name, spec)
+
+    def node(self, name: str, spec: Node | None) -> None:
+        self._nodes = _put(self._before.nodes, self._nodes, name, spec)
+
+    def workload(self, name: str, made: Workload | None) -> None:
+        now = self._before.workloads if self._workloads is None else self._workloads
+        old = now.get(name)
+        if old == made:
+            return
+        self._workloads = _put(self._before.workloads, self._workloads, name, made)
+        if old is not None and made is not None and old.digest == made.digest and old.replicas == made.replicas:
+            return
+        if self._slots is None:
+            self._slots = dict(self._before.slots)
+        for index in range(old.replicas[0] if old is not None else 0):
+            self._slots.pop(f"{name}/{index}", None)
+        if made is not None:
+            digest = made.digest
+            for index in range(made.replicas[0]):
+                self._slots[f"{name}/{index}"] = digest
+
+    def done(self) -> Holdings:
+        """The same object where nothing changed."""
+        before = self._before
+        if self._workloads is None and self._engines is None and self._nodes is None:
+            return before
+        return Holdings(
+            workloads=before.workloads if self._workloads is None else self._workloads,
+            engines=before.engines if self._engines is None else self._engines,
+            nodes=before.nodes if self._nodes is None else self._nodes,
+            slots=before.slots if self._slots is None else self._slots,
+        )
+
+
+def _put(before: Mapping[str, T], draft: dict[str, T] | None, name: str, value: T | None) -> dict[str, T] | None:
+    """The draft with a name set, or removed; none is made for what is so already."""
+    now = before if draft is None else draft
+    if now.get(name) == value:
+        return draft
+    made = dict(before) if draft is None else draft
+    if value is None:
+        del made[name]
+    else:
+        made[name] = value
+    return made
