@@ -1,0 +1,67 @@
+# Holdfast: make up | test | check | bench | schema | help
+# Everything runs in .venv, made from the hashed lock. Nothing is installed outside this directory.
+
+PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || echo python3)
+BIN := .venv/bin
+RUN_READY := .venv/.run-ready
+DEV_READY := .venv/.dev-ready
+
+.DEFAULT_GOAL := help
+.PHONY: help up down test check bench schema lock clean
+
+help: ## what there is
+	@echo "Holdfast keeps the models you declared in git running on the GPUs you have."
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/' | expand -t 16
+
+up: $(RUN_READY) models/demo.gguf ## set everything up and keep fleet.d running; ends when the demo model is Ready
+	@$(BIN)/holdfast up fleet.d --detach --wait 120s
+
+down: ## stop the daemon and every engine it keeps
+	@$(BIN)/holdfast down --engines
+
+test: $(DEV_READY) models/demo.gguf ## every test, on real processes and a real llama.cpp
+	@echo "== testing (about five minutes)"
+	@$(BIN)/python -m pytest
+
+check: $(DEV_READY) models/demo.gguf ## format, lint, types, architecture, schemas, tests
+	@echo "== ruff";          $(BIN)/ruff format --check . && $(BIN)/ruff check .
+	@echo "== pyright";       $(BIN)/pyright
+	@echo "== import-linter"; $(BIN)/lint-imports
+	@echo "== schemas";       $(BIN)/holdfast schema --check
+	@$(BIN)/python -m pytest
+
+bench: $(DEV_READY) models/demo.gguf ## measure, beside a peer (B=name for one, QUICK=1 to see that each runs)
+	@$(BIN)/python -m tests.bench $(B) $(if $(QUICK),--quick)
+
+schema: $(RUN_READY) ## write schemas/ from the code
+	@$(BIN)/holdfast schema
+
+lock: $(DEV_READY) ## resolve the dependencies again, with hashes
+	@$(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --no-header --no-emit-index-url \
+		--no-emit-find-links --no-emit-trusted-host --allow-unsafe --extra demo --output-file requirements.txt pyproject.toml
+	@$(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --no-header --no-emit-index-url \
+		--no-emit-find-links --no-emit-trusted-host --allow-unsafe --constraint requirements.txt \
+		--extra demo --extra dev --output-file requirements-dev.txt pyproject.toml
+
+clean: ## remove what was made here
+	@rm -rf .venv models bench-out test-artifacts
+
+$(BIN)/python:
+	@echo "== making .venv with $(PYTHON)"
+	@$(PYTHON) -c 'import sys; sys.exit("holdfast: cannot use Python %d.%d; install 3.11 or newer" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -m venv .venv || { echo "holdfast: cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
+
+$(RUN_READY): requirements.txt pyproject.toml | $(BIN)/python
+	@echo "== installing what it runs with (requirements.txt, by hash)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DEV_READY): requirements-dev.txt $(RUN_READY)
+	@echo "== installing what it is tested with (requirements-dev.txt, by hash)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+models/demo.gguf: fleet.d/demo_model.py | $(RUN_READY)
+	@echo "== making a small model to begin with: models/demo.gguf"
+	@$(BIN)/python fleet.d/demo_model.py $@
