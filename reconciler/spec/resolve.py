@@ -112,7 +112,7 @@ class Resolver:
         if claims is not None and len(claims) > 1:
             self.problems[key] = self._twice(claims, key)
             return
-        spec = claims[0][1].spec if claims else None
+        spec = next((claim.spec for _, claim in claims or ()), None)
         if key[0] == "engines":
             self._draft.engine(key[1], cast("Engine | None", spec))
         else:
@@ -124,10 +124,10 @@ class Resolver:
         if claims is None:
             self._draft.workload(key[1], None)
             return
-        if len(claims) > 1:
+        (path, claim), *others = claims
+        if others:
             self.problems[key] = self._twice(claims, key)
             return
-        path, claim = claims[0]
         problems = self._clashes(path, claim)
         if not problems:
             made = self._build(path, claim)
