@@ -26,9 +26,10 @@ _LONGEST = 366 * 86400.0
 def parse_size(value: object) -> int:
     """`18GiB`, `512MiB`, `80GB` or a plain number of bytes → bytes. Raises ValueError with what to write."""
     if isinstance(value, int) and not isinstance(value, bool):
-        size = float(value)
+        size = value
     elif isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
-        size = float(match[1]) * _SIZES[match[2] or "B"]
+        number = float(match[1]) if "." in match[1] else int(match[1])
+        size = number * _SIZES[match[2] or "B"]
     else:
         raise ValueError("write a size such as 18GiB, or a number of bytes")
     if not 0 <= size < 2**60:

@@ -1,0 +1,195 @@
+"""The status of a workload, its conditions and endpoints; and the events that tell what happened between two passes."""
+
+from reconciler.model.memory import Memory, Override
+from reconciler.model.observation import Exited, Failing, Holder, NotReady, Observation, Running, Unknown
+from reconciler.model.plan import Start
+from reconciler.model.source import Problem
+from reconciler.model.status import Reason, Status
+from reconciler.plan.happenings import happenings
+from reconciler.plan.summary import Summary, summarise
+from tests.plan.world import GIB, NOW, decide, fleet, gpu, instance, machine, running
+
+TINY = "kind: Service\nname: tiny\ncommand: [sleep, infinity]\n"
+CHAT = "kind: Model\nname: chat\nsource: file:/a.gguf\nmemory: 20GiB\n"
+CHAT += "aliases: [gpt]\nadapters: [{name: sql, source: 'file:/x'}]\n"
+
+
+def summary(
+    text: str,
+    on: Observation,
+    *,
+    memory: Memory | None = None,
+    before: Summary | None = None,
+    problems: tuple[Problem, ...] = (),
+) -> Summary:
+    of = fleet(text, problems=problems)
+    remembered = memory or Memory()
+    decided = decide(of, on, memory=remembered)
+    return summarise(of, on, {}, remembered, plan=decided, now=NOW, before=before)
+
+
+def status(text: str, on: Observation, *, memory: Memory | None = None) -> Status:
+    return summary(text, on, memory=memory).status
+
+
+def conditions(of: Status, name: str = "tiny") -> dict[str, tuple[str, Reason]]:
+    return {each.type: (each.status, each.reason) for each in of.workloads[name].conditions}
+
+
+def failing(failures: int) -> Running:
+    return Running(pid=1, since=1, readiness=Failing(since=NOW, failures=failures, detail="x"), was_ready=True)
+
+
+def test_ready() -> None:
+    seen = status(TINY, machine(instance(fleet(TINY), "tiny/0")))
+    assert conditions(seen) == {
+        "Ready": ("True", Reason.Ready),
+        "Reconciling": ("False", Reason.Converged),
+        "Stalled": ("False", Reason.Converged),
+    }
+    assert seen.converged
+
+
+def test_being_started() -> None:
+    seen = status(TINY, machine())
+    assert conditions(seen)["Ready"] == ("False", Reason.NotRunning)
+    assert conditions(seen)["Reconciling"] == ("True", Reason.NotRunning)
+    assert not seen.converged
+
+
+def test_starting_is_reconciling_and_says_what_it_answered() -> None:
+    loading = Running(pid=7, since=NOW - 2, readiness=NotReady(detail="503 Loading model"))
+    seen = status(TINY, machine(instance(fleet(TINY), "tiny/0", loading)))
+    assert conditions(seen)["Reconciling"] == ("True", Reason.Starting)
+    assert seen.workloads["tiny"].replicas[0].state == "starting"
+    assert seen.workloads["tiny"].replicas[0].detail == "503 Loading model"
+
+
+def test_stalled_with_the_reason() -> None:
+    seen = status(TINY, machine(instance(fleet(TINY), "tiny/0", Exited(at=NOW, code=3))))
+    assert conditions(seen)["Stalled"] == ("True", Reason.BackingOff)
+    assert conditions(seen)["Ready"] == ("False", Reason.BackingOff)
+    assert seen.workloads["tiny"].replicas[0].detail == "exited with status 3"
+
+
+def test_unseen_is_unknown_and_not_false() -> None:
+    seen = status(TINY, machine(instance(fleet(TINY), "tiny/0", Unknown(reason="no answer"))))
+    assert conditions(seen)["Ready"] == ("Unknown", Reason.Unknown)
+
+
+def test_paused_counts_as_settled() -> None:
+    seen = status(TINY + "paused: true", machine())
+    assert conditions(seen)["Ready"] == ("False", Reason.Paused)
+    assert seen.converged
+
+
+def test_an_endpoint_has_the_address_and_every_name() -> None:
+    seen = status(CHAT, machine(instance(fleet(CHAT), "chat/0", port=9001, gpus=(gpu(0),)), gpus=(gpu(0),)))
+    (endpoint,) = seen.workloads["chat"].endpoints
+    assert endpoint.address == "http://127.0.0.1:9001"
+    assert endpoint.names == ("chat", "gpt", "sql")
+
+
+def test_one_failed_probe_keeps_the_endpoint_and_two_take_it_away() -> None:
+    for failures, endpoints in ((1, 1), (2, 0)):
+        seen = status(CHAT, machine(instance(fleet(CHAT), "chat/0", failing(failures), port=9001)))
+        assert len(seen.workloads["chat"].endpoints) == endpoints
+
+
+def test_a_draining_instance_gets_no_traffic() -> None:
+    on = machine(instance(fleet(CHAT), "chat/0", port=9001))
+    seen = status(CHAT, on, memory=Memory(draining={"chat/0": NOW}))
+    assert seen.workloads["chat"].endpoints == ()
+    assert seen.workloads["chat"].replicas[0].state == "draining"
+
+
+def test_a_gpu_shows_promises_and_strangers() -> None:
+    card = gpu(
+        0,
+        used=40,
+        holders=(Holder(pid=1, name="vllm", memory=5 * GIB, slot="chat/0"), Holder(pid=9, name="py", memory=35 * GIB)),
+    )
+    seen = status(CHAT, machine(instance(fleet(CHAT), "chat/0", port=1, gpus=(card,)), gpus=(card,)))
+    assert [(share.holder, share.memory // GIB, share.ours) for share in seen.gpus[0].shares] == [
+        ("chat/0", 20, True),
+        ("pid 9 py", 35, False),
+    ]
+
+
+def test_what_runs_and_is_not_declared_has_a_row_too() -> None:
+    seen = status("", machine(instance(fleet(TINY), "tiny/0")))
+    assert seen.workloads["tiny"].kind == ""
+    assert seen.workloads["tiny"].wanted == 0
+
+
+def test_an_override_is_noted() -> None:
+    on = machine(instance(fleet(TINY), "tiny/0"))
+    for override, words in (
+        (Override(replicas=2, declared=(1, 1)), "scaled to 2 by command, its file says 1"),
+        (Override(stopped=True), "stopped by command"),
+        (Override(paused=True), "paused by command"),
+    ):
+        assert words in status(TINY, on, memory=Memory(overrides={"tiny": override})).workloads["tiny"].note
+
+
+def test_rows_of_what_did_not_change_are_taken_over() -> None:
+    text = TINY + "---\n" + TINY.replace("tiny", "other")
+    of = fleet(text)
+    on = machine(instance(of, "tiny/0"), instance(of, "other/0"))
+    first = summarise(of, on, {}, Memory(), plan=decide(of, on), now=NOW)
+    assert not isinstance(on.instances, Unknown)
+    changed = machine(on.instances["tiny/0"], instance(of, "other/0", failing(1)))
+    second = summarise(of, changed, {}, Memory(), plan=decide(of, changed), now=NOW, before=first)
+    assert second.status.workloads["tiny"] is first.status.workloads["tiny"]
+    assert second.status.workloads["other"] is not first.status.workloads["other"]
+
+
+def said(text: str, *machines: Observation) -> list[str]:
+    """The events of passes over these machines, one after the other; those of the first pass are left out."""
+    before: Summary | None = None
+    lines: list[str] = []
+    for number, on in enumerate(machines):
+        after = summary(text, on, before=before)
+        news = happenings(before.status if before else None, after.status, decide(fleet(text), on))
+        lines += [f"{new.severity} {new.subject} {new.reason}: {new.message}" for new in news] if number else []
+        before = after
+    return lines
+
+
+def test_a_crash_and_its_restart_are_told_in_order() -> None:
+    of = fleet(TINY)
+    assert said(
+        TINY,
+        machine(instance(of, "tiny/0")),
+        machine(instance(of, "tiny/0", Exited(at=NOW, code=None, signal=9, ready_for=5.0))),
+        machine(instance(of, "tiny/0", Running(pid=8, since=NOW, readiness=NotReady()), run=2)),
+        machine(instance(of, "tiny/0", running(since=NOW, ready=NOW + 2), run=2)),
+    ) == [
+        "error tiny/0 Exited: was killed by signal 9 after 14m59s",
+        "warning tiny/0 Exited: starting: was killed by signal 9",
+        "info tiny/0 Starting: is running as pid 8",
+        "info tiny/0 Ready: is ready after 2s",
+    ]
+
+
+def test_a_block_is_told_once() -> None:
+    text = CHAT + "gpus: 1"
+    news = said(text, machine(gpus=(gpu(0),)), machine(gpus=(gpu(0, memory=1),)), machine(gpus=(gpu(0, memory=1),)))
+    assert [line for line in news if "NoFreeGpu" in line] == [
+        "warning chat NoFreeGpu: blocked: needs one gpu with 20.0 GiB free; gpu 0: 1.0 GiB of 1.0 GiB free"
+    ]
+
+
+def test_a_problem_is_told_when_it_comes_and_when_it_goes() -> None:
+    problem = Problem(path="fleet.d/x.yaml", line=2, message="cannot be read")
+    good, bad = summary(TINY, machine()).status, summary(TINY, machine(), problems=(problem,)).status
+    plan = decide(fleet(""), machine())
+    assert [new.message for new in happenings(good, bad, plan)] == ["fleet.d/x.yaml:2:1: cannot be read"]
+    assert [new.message for new in happenings(bad, good, plan)] == ["is good again"]
+
+
+def test_a_start_names_its_place() -> None:
+    decided = decide(fleet(CHAT), machine(gpus=(gpu(0),)))
+    assert isinstance(decided.actions[0], Start)
+    seen = status(CHAT, machine(gpus=(gpu(0),)))
+    assert [new.message for new in happenings(seen, seen, decided)] == ["starting on gpu 0, port 9000"]
