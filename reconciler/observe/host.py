@@ -1,0 +1,79 @@
+"""The machine: its name, processors, memory, and the engine programs on PATH."""
+
+import os
+import re
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Mapping
+
+from reconciler.model.observation import Host
+
+PROGRAMS = ("llama-server", "vllm")
+"""What the engines look for on PATH."""
+_LOOK_AGAIN = 30.0
+"""Seconds for which PATH is taken to be as it was."""
+_DRIVER = "/sys/module/nvidia/version"
+
+
+class _Programs:
+    """What was found on PATH, and when: looking for it takes longer than a pass."""
+
+    def __init__(self) -> None:
+        self.until = float("-inf")
+        self.found: Mapping[str, str] = {}
+        self.driver: str | None = None
+
+    def refresh(self, now: float) -> None:
+        if now >= self.until:
+            self.until = now + _LOOK_AGAIN
+            paths = {name: shutil.which(name) for name in PROGRAMS}
+            self.found = {name: os.path.abspath(path) for name, path in paths.items() if path is not None}
+            self.driver = _driver()
+
+
+_programs = _Programs()
+
+
+def look() -> Host:
+    """The machine as it is now; programs and driver as they were at most 30 s ago."""
+    _programs.refresh(time.monotonic())
+    memory, available = _memory()
+    return Host(
+        name=label(socket.gethostname()),
+        cpus=len(os.sched_getaffinity(0)),
+        memory=memory,
+        available=available,
+        programs=_programs.found,
+        python=sys.executable or "python3",
+        driver=_programs.driver,
+    )
+
+
+def label(name: str) -> str:
+    """A host name as a DNS label: its first part, in small letters, `local` where nothing is left of it."""
+    text = re.sub(r"[^a-z0-9-]+", "-", name.partition(".")[0].lower())[:63].strip("-")
+    return text or "local"
+
+
+def _memory() -> tuple[int, int]:
+    """MemTotal and MemAvailable, bytes; zeros where the kernel does not tell."""
+    try:
+        fd = os.open("/proc/meminfo", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            lines = os.read(fd, 256).splitlines()
+        finally:
+            os.close(fd)
+    except OSError:
+        return 0, 0
+    figures = {line.split()[0]: int(line.split()[1]) * 1024 for line in lines[:3] if len(line.split()) >= 2}
+    return figures.get(b"MemTotal:", 0), figures.get(b"MemAvailable:", 0)
+
+
+def _driver() -> str | None:
+    try:
+        with open(_DRIVER, encoding="ascii") as file:
+            return file.read(64).strip() or None
+    except (OSError, ValueError):
+        return None
