@@ -25,7 +25,7 @@ Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | 
 
 _TRIGGERS = ("&", "*", "!", "%", "<<", "\\", "0b", "0x", "0o", ".n", ".N", ".i", ".I", "\r", "\ufeff", "\0")
 _SPECIAL = re.compile(
-    r"(?:^|[\s,\[\]{}:?'\"-])[&*!]"  # an anchor, an alias or a tag may begin here
+    r"(?:^|[\s,\[\]{}:?'\"-])(?:[&*]\S|!)"  # an anchor, an alias or a tag may begin here
     r"|^%|<<|\r(?!\n)|\ufeff|\0"
     r"|\\(?:0|x00|u0000|U00000000)"
     r"|(?:^|[-+\s,\[{:])0[box]"  # the fast parser takes 0b1 and -0x1 for numbers
@@ -39,6 +39,7 @@ _loads_all = cast("Callable[[str], list[Plain] | None]", ryaml.loads_all)  # pyr
 _parse = cast("Callable[..., Iterator[yaml.Event]]", yaml.parse)  # pyright: ignore[reportUnknownMemberType]
 _TEXT = frozenset((str,))
 _SIMPLE = frozenset((str, int, bool, type(None)))
+_LONG_LINE = 4096
 _FEW_BRACKETS = 512  # the fast parser's time grows with the square of what is left open
 
 
@@ -85,8 +86,9 @@ def read_fast(text: str) -> list[tuple[Plain, int]] | None:
     if text.count("[") + text.count("{") > _FEW_BRACKETS:
         return None
     rows = text.split("\n")
-    if len(max(rows, key=len)) >= 300 and _ENDLESS.search(text) is not None:
-        return None  # a number that the fast parser takes for text
+    longest = len(max(rows, key=len))
+    if longest > _LONG_LINE or (longest >= 300 and _ENDLESS.search(text) is not None):
+        return None  # deep nesting, which would take much memory; a number that the fast parser takes for text
     try:
         found = _loads_all(text) or []
     except ValueError:

@@ -52,7 +52,7 @@ class Held:
             return
         if reading.opaque and self.claims:
             names = tuple(sorted({claim.key[1] for claim in self.claims if claim.key[0] == "runs"}))
-            self.problems = tuple(_held_names(problem, names) for problem in reading.problems)
+            self.problems = tuple(with_names(problem, names) for problem in reading.problems)
             return
         frozen = tuple(claim for claim in self.claims if claim.key in reading.broken)
         self.claims, self.problems = (*reading.declared, *frozen), reading.problems
@@ -111,7 +111,8 @@ def beneath(directory: str, paths: Iterable[str]) -> list[str]:
     return [path for path in paths if path == directory or path.startswith(prefix)] if directory else list(paths)
 
 
-def _held_names(problem: Problem, names: tuple[str, ...]) -> Problem:
+def with_names(problem: Problem, names: tuple[str, ...]) -> Problem:
+    """The same problem, of more workloads."""
     return Problem(
         path=problem.path,
         line=problem.line,

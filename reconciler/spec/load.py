@@ -16,7 +16,7 @@ from reconciler.spec import git
 from reconciler.spec.check import Declared, Key, Reading, locate, read, refused
 from reconciler.spec.document import Keys
 from reconciler.spec.files import Listing, Stamp, Tree, display_name, is_source, too_large
-from reconciler.spec.held import Patience, beneath
+from reconciler.spec.held import Patience, beneath, with_names
 from reconciler.spec.resolve import Resolver, declares
 
 REST = 1.0
@@ -162,7 +162,8 @@ class Loader:
         except OSError as error:
             return [], f"it cannot be opened: {(error.strerror or '').lower()}; let the user that runs holdfast read it"
         with tree:
-            if full or tree.identity != self._identity or self._missing is not None:
+            news = [] if full else self._hinted(tree)
+            if full or tree.identity != self._identity or self._missing is not None or self._emptied(news):
                 listing = tree.look()
                 why = self._doubt(listing)
                 if why is not None:
@@ -170,8 +171,6 @@ class Loader:
                 self._identity, self._refused = tree.identity, listing.refused
                 self._repository = self._repository or git.find(self._root)
                 news = self._changed(tree, listing)
-            else:
-                news = self._hinted(tree)
             known = {item.path for item in news}
             for path in self._rivals(news) - known:
                 news.extend(self._one(tree, path))
@@ -218,6 +217,12 @@ class Loader:
             if is_source(path):
                 news.extend(self._one(tree, path))
         return news
+
+    def _emptied(self, news: list[_News]) -> bool:
+        """Whether no file is left: then the directory as a whole is in question."""
+        gone = {item.path for item in news if item.reading is None}
+        files = self._patience.files.items()
+        return bool(gone) and all(held.reading is None or path in gone for path, held in files)
 
     def _one(self, tree: Tree, path: str) -> list[_News]:
         held = self._patience.files.get(path)
@@ -324,7 +329,12 @@ class Loader:
         found.extend(problem for problems in self._resolver.problems.values() for problem in problems)
         if self._lock_problem is not None:
             found.append(self._lock_problem)
-        return tuple(sorted(set(found), key=lambda p: (p.path, p.line, p.column, p.key, p.message)))
+        told: dict[tuple[str, int, int, str, str], Problem] = {}
+        for problem in found:
+            place = (problem.path, problem.line, problem.column, problem.key, problem.message)
+            other = told.get(place)
+            told[place] = problem if other is None else with_names(other, problem.names)
+        return tuple(told[place] for place in sorted(told))
 
     def _place(self, path: str, claim: Declared, keys: Keys) -> tuple[int, int]:
         """Where a key stands, read again from the file: nobody keeps the places of what is good."""

@@ -1,4 +1,4 @@
-"""The kinds → one JSON Schema (draft 2020-12) for editors: completion, hover help, red lines. Agrees with what is read."""
+"""The kinds → one JSON Schema (draft 2020-12) for editors: completion, hover help, red lines. Agrees with `check`."""
 
 import json
 import os
@@ -82,7 +82,7 @@ def _finish(name: str, definition: dict[str, Any], definitions: dict[str, Any]) 
         definition["required"] = sorted({"kind", *definition.get("required", ())})
 
 
-def write(directory: str, *, check: bool = False) -> list[str]:
+def write(directory: str, check: bool = False) -> list[str]:
     """Write the schema into a directory, or only compare. What differs, or was written, by path."""
     path = os.path.join(directory, FILE)
     text = json.dumps(fleet_schema(), indent=2, ensure_ascii=False) + "\n"
