@@ -61,9 +61,11 @@ class Client:
 
         return self._get(Facts, "/facts")
 
-    def events(self, since: int = 0, limit: int = 1000, subject: str | None = None) -> list[Event]:
-        """Events after number `since`, oldest first."""
-        query = {"since": since, "limit": limit, "subject": subject}
+    def events(
+        self, since: int = 0, limit: int = 1000, subject: str | None = None, *, newest: bool = False
+    ) -> list[Event]:
+        """Events after number `since`, oldest first: the first `limit` of them, or the `newest`."""
+        query = {"since": since, "limit": limit, "subject": subject, "newest": _truth(newest)}
         return list(self._get(tuple[Event, ...], "/events", query))
 
     def follow_events(self, since: int = 0, subject: str | None = None, *, patience: float = 0.0) -> Stream[Event]:
@@ -84,7 +86,7 @@ class Client:
         follow: bool = False,
     ) -> Stream[bytes]:
         """The last lines of a run's log in pieces, as the engine wrote them: clean them before they are shown."""
-        query = {"index": index, "run": run, "lines": lines, "follow": "true" if follow else "false"}
+        query = {"index": index, "run": run, "lines": lines, "follow": _truth(follow)}
         with self._answer("GET", f"/workloads/{quote(name, safe='')}/logs", query, stream=True) as response:
             while piece := response.read1(65536):
                 yield piece
@@ -196,6 +198,10 @@ class Client:
         except (OSError, http.client.HTTPException) as error:
             why = str(error) or type(error).__name__
             raise ApiError(f"lost the daemon at {self.path}: {why}; if it is gone, {start}") from error
+
+
+def _truth(value: bool) -> str:
+    return "true" if value else "false"
 
 
 def _said(response: http.client.HTTPResponse) -> str:

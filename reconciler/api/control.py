@@ -15,8 +15,8 @@ RunChoice = int | Literal["first-failure"] | None
 class History(Protocol):
     """Events, as the store keeps them."""
 
-    def since(self, seq: int, limit: int = 1_000, subject: str | None = None) -> list[Event]:
-        """Events after number `seq`, oldest first. Reads the disk."""
+    def since(self, seq: int, limit: int = 1_000, subject: str | None = None, *, newest: bool = False) -> list[Event]:
+        """Events after number `seq`, oldest first: the first of them, or the `newest`. Reads the disk."""
         ...
 
     def follow(self, seq: int, subject: str | None = None) -> AsyncIterator[Event]:

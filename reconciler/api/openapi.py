@@ -1,6 +1,8 @@
 """Describes the API as an OpenAPI 3.1 document, from the table of routes: it can say nothing else than the server."""
 
+import contextlib
 import json
+import os
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -55,6 +57,20 @@ def document() -> dict[str, Any]:
 def text() -> str:
     """The description as it is committed and served."""
     return json.dumps(document(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def write(directory: str, *, check: bool = False) -> list[str]:
+    """Write the description into a directory, or only compare. What differs, or was written, by path."""
+    path = os.path.join(directory, FILE)
+    described = text()
+    with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
+        if file.read() == described:
+            return []
+    if not check:
+        os.makedirs(directory, exist_ok=True)
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(described)
+    return [path]
 
 
 def _operation(route: Route[Any], answer: dict[str, Any], failed: dict[str, Any]) -> dict[str, Any]:

@@ -50,6 +50,8 @@ class EventsQuery(Given):
     """Only events after this number."""
     limit: Number = Field(default=1000, ge=1, le=10_000)
     """At most so many."""
+    newest: Truth = False
+    """The newest of them, rather than the oldest; in any case oldest first."""
     subject: Subject | None = None
     """Only of this workload and its slots, or of this slot, or `daemon`."""
 
@@ -123,8 +125,7 @@ class Route(Generic[G]):
     """Of the daemon, the name and what was given: a value of the answer's type, or an iterator of bytes to stream."""
 
 
-async def _statuses(control: Control) -> AsyncIterator[bytes]:
-    status = control.status()
+async def _statuses(control: Control, status: Status) -> AsyncIterator[bytes]:
     while True:
         yield STATUS.dump_json(status) + b"\n"
         await asyncio.sleep(SPACING)
@@ -141,7 +142,7 @@ async def _status(control: Control, _: str, __: Nothing) -> Status:
 
 
 async def _status_stream(control: Control, _: str, __: Nothing) -> AsyncIterator[bytes]:
-    return _statuses(control)
+    return _statuses(control, control.status())
 
 
 async def _plan(control: Control, _: str, __: Nothing) -> Road:
@@ -157,7 +158,7 @@ async def _info(control: Control, _: str, __: Nothing) -> Info:
 
 
 async def _event_page(control: Control, _: str, query: EventsQuery) -> list[Event]:
-    return await asyncio.to_thread(control.events.since, query.since, query.limit, query.subject)
+    return await asyncio.to_thread(control.events.since, query.since, query.limit, query.subject, newest=query.newest)
 
 
 async def _event_stream(control: Control, _: str, query: FollowQuery) -> AsyncIterator[bytes]:

@@ -38,8 +38,9 @@ class Server:
         self, control: Control, path: str, *, deadline: float = DEADLINE, connections: int = CONNECTIONS
     ) -> None:
         self._path, self._connections = path, connections
+        self._streams: set[asyncio.Task[Any]] = set()
         self._runner = web.AppRunner(
-            application(control, deadline=deadline),
+            application(control, deadline=deadline, streams=self._streams),
             access_log=None,
             shutdown_timeout=0.5,
             keepalive_timeout=deadline,  # from the opening of a connection too: the deadline of a request's head
@@ -59,6 +60,8 @@ class Server:
 
     async def close(self) -> None:
         """Stop listening, end streams, give requests half a second to finish."""
+        for stream in self._streams:
+            stream.cancel()
         if self._bound:
             release(self._bound)
         if self._server:
@@ -86,8 +89,11 @@ class _Refused(asyncio.Protocol):
         transport.close()
 
 
-def application(control: Control, *, deadline: float = DEADLINE) -> web.Application:
-    """The API as an aiohttp application."""
+def application(
+    control: Control, *, deadline: float = DEADLINE, streams: set[asyncio.Task[Any]] | None = None
+) -> web.Application:
+    """The API as an aiohttp application. Tasks that stream are in `streams` while they do."""
+    running = streams if streams is not None else set[asyncio.Task[Any]]()
 
     @web.middleware
     async def answer(request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> Any:
@@ -107,7 +113,7 @@ def application(control: Control, *, deadline: float = DEADLINE) -> web.Applicat
 
     app = web.Application(middlewares=[answer], client_max_size=BODY)
     for route in ROUTES:
-        app.router.add_route(route.method, f"/v1{route.path}", _serve(control, route, deadline))
+        app.router.add_route(route.method, f"/v1{route.path}", _serve(control, route, deadline, running))
     described = openapi.text()
 
     async def describe(request: web.Request) -> web.Response:
@@ -147,7 +153,7 @@ def _guard(request: web.Request) -> None:
 
 
 def _serve(
-    control: Control, route: Route[Any], deadline: float
+    control: Control, route: Route[Any], deadline: float, streams: set[asyncio.Task[Any]]
 ) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def serve(request: web.Request) -> web.StreamResponse:
         name = request.match_info.get("name", "")
@@ -156,7 +162,12 @@ def _serve(
         given = await _given(request, route, deadline)
         result = await route.does(control, name, given)
         if isinstance(result, AsyncIterator):
-            return await _stream(request, route.media, cast("AsyncIterator[bytes]", result), deadline)
+            task = asyncio.current_task()
+            streams.update((task,) if task else ())
+            try:
+                return await _stream(request, route.media, cast("AsyncIterator[bytes]", result), deadline)
+            finally:
+                streams.difference_update((task,))
         if route.answer is None:
             raise TypeError(f"{route.path} answers bytes, and must stream them")
         return web.Response(body=route.answer.dump_json(result), content_type="application/json")

@@ -104,8 +104,8 @@ class Events:
             self._bound()
             self._changed.notify_all()
 
-    def since(self, seq: int, limit: int = 1_000, subject: str | None = None) -> list[Event]:
-        """Events on disk after number `seq`, oldest first, at most `limit`.
+    def since(self, seq: int, limit: int = 1_000, subject: str | None = None, *, newest: bool = False) -> list[Event]:
+        """Events on disk after number `seq`, oldest first, at most `limit`: the first of them, or the `newest`.
 
         `subject` is a workload (its slots are included), a slot, or any other subject. Reads the disk.
         """
@@ -116,11 +116,15 @@ class Events:
             # '0' is the character after '/': every slot of the workload, by comparison alone
             where += " AND (subject = ? OR (subject > ? AND subject < ?))"
             values += [subject, f"{subject}/", f"{subject}0"]
-        query = f"SELECT seq, at, severity, subject, reason, message FROM events WHERE {where} ORDER BY seq LIMIT ?"  # noqa: S608  no value in it
+        order = "DESC" if newest else "ASC"
+        query = (
+            f"SELECT * FROM events WHERE {where} ORDER BY seq {order} LIMIT ?"  # noqa: S608
+        )
         try:
             with contextlib.closing(sqlite3.connect(f"file:{quote(self._path)}?mode=ro", uri=True)) as connection:
                 connection.text_factory = lenient
-                return [_event(row) for row in connection.execute(query, [*values, limit])]
+                found = [_event(row) for row in connection.execute(query, [*values, limit])]
+                return found[::-1] if newest else found
         except sqlite3.Error as error:
             _log.warning("cannot read the history %s: %s", self._path, error)
             if broken(error):

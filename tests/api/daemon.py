@@ -138,8 +138,9 @@ class History:
     kept: list[Event] = field(default_factory=list[Event])
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def since(self, seq: int, limit: int = 1000, subject: str | None = None) -> list[Event]:
-        return [one for one in self.kept if one.seq > seq and subject in (None, one.subject)][:limit]
+    def since(self, seq: int, limit: int = 1000, subject: str | None = None, *, newest: bool = False) -> list[Event]:
+        found = [one for one in self.kept if one.seq > seq and subject in (None, one.subject)]
+        return found[-limit:] if newest else found[:limit]
 
     async def follow(self, seq: int, subject: str | None = None) -> AsyncIterator[Event]:
         while True:

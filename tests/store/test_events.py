@@ -45,6 +45,7 @@ def test_events_get_growing_numbers_and_are_there_after_a_restart(tmp_path):
         assert [(one.seq, one.message) for one in events.since(0)] == [(1, "n 1"), (2, "n 2"), (3, "n 3")]
         assert messages(events, 2) == ["n 3"]
         assert [one.seq for one in events.since(0, limit=1)] == [1]
+        assert [one.seq for one in events.since(0, limit=2, newest=True)] == [2, 3]
     with opened(path) as events:
         assert events.since(2) == [
             Event(seq=3, at=1003.0, severity="info", subject="chat/0", reason=Reason.NotRunning, message="n 3")
