@@ -108,7 +108,7 @@ def summarise(
 def _unknowns(fleet: Fleet, observation: Observation) -> tuple[str, ...]:
     facts = (("gpus", observation.gpus), ("instances", observation.instances), ("listening ports", observation.ports))
     texts = [f"cannot see {name}: {fact.reason}" for name, fact in facts if isinstance(fact, Unknown)]
-    return (*texts, *([fleet.missing] if fleet.missing is not None else []))
+    return (*texts, *([f"cannot believe {fleet.root}: {fleet.missing}"] if fleet.missing is not None else []))
 
 
 def _inputs(fleet: Fleet, observation: Observation, demand: Demand, memory: Memory, plan: Plan) -> dict[str, Inputs]:

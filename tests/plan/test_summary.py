@@ -10,8 +10,14 @@ from reconciler.plan.summary import Summary, summarise
 from tests.plan.world import GIB, NOW, decide, fleet, gpu, instance, machine, running
 
 TINY = "kind: Service\nname: tiny\ncommand: [sleep, infinity]\n"
-CHAT = "kind: Model\nname: chat\nsource: file:/a.gguf\nmemory: 20GiB\n"
-CHAT += "aliases: [gpt]\nadapters: [{name: sql, source: 'file:/x'}]\n"
+CHAT = """
+kind: Model
+name: chat
+source: file:/a.gguf
+memory: 20GiB
+aliases: [gpt]
+adapters: [{name: sql, source: 'file:/x'}]
+"""
 
 
 def summary(
