@@ -1,0 +1,207 @@
+"""What is missing or unsafe on this machine, and the command that mends it."""
+
+import argparse
+import contextlib
+import os
+import shutil
+import sqlite3
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from typing import Literal, NamedTuple
+
+from reconciler.cli.places import Places, places
+from reconciler.cli.screen import Screen
+from reconciler.client import Client
+from reconciler.model.errors import ApiError
+from reconciler.model.fleet import Fleet
+from reconciler.model.observation import Unknown
+from tui.view.clean import line
+from tui.view.paint import Style, counted, gib, paint
+
+Level = Literal["ok", "warn", "bad"]
+_STYLES: dict[Level, Style] = {"ok": "good", "warn": "busy", "bad": "bad"}
+_LEAST_DISK = 2**30
+_LEAST_WATCHES = 8192
+_LEAST_INSTANCES = 16
+
+
+class Finding(NamedTuple):
+    """One check's result."""
+
+    level: Level
+    what: str
+    mend: str = ""
+    """The command, or the deed, that mends it."""
+
+
+def doctor(chosen: argparse.Namespace) -> int:
+    """Check everything; 1 where something is bad."""
+    where, screen = places(chosen, here=True), Screen()
+    bad = False
+    for finding in examine(where):
+        bad = bad or finding.level == "bad"
+        mark = paint(f"{finding.level:<4}", _STYLES[finding.level], colour=screen.colour)
+        screen.say(f"{mark}  {line(finding.what)}")
+        if finding.mend:
+            screen.say(f"      {finding.mend}")
+    return int(bad)
+
+
+def examine(where: Places) -> Iterator[Finding]:
+    """Every check, in the order in which a person would mend things."""
+    checks: tuple[Callable[[], Iterator[Finding]], ...] = (
+        _versions,
+        _engines,
+        _gpus,
+        _inotify,
+        lambda: state(where.state),
+        lambda: secrets(where.state),
+        lambda: daemon(where),
+        lambda: fleet(where.fleet),
+    )
+    for check in checks:
+        yield from check()
+
+
+def _versions() -> Iterator[Finding]:
+    yield Finding("ok", f"python {sys.version.split()[0]}, sqlite {sqlite3.sqlite_version}")
+    if sqlite3.sqlite_version_info < (3, 37):
+        yield Finding("bad", "sqlite is older than 3.37: the history cannot be kept", "apt install libsqlite3-0")
+
+
+def _engines() -> Iterator[Finding]:
+    server = shutil.which("llama-server")
+    if server:
+        yield Finding("ok", f"llama.cpp: {server}")
+    elif find_spec("xllamacpp"):
+        yield Finding("ok", "llama.cpp: the embedded one (xllamacpp)")
+    else:
+        yield Finding("bad", "llama.cpp: neither llama-server on PATH nor xllamacpp", "pip install xllamacpp")
+    vllm = shutil.which("vllm")
+    if vllm:
+        yield Finding("ok", f"vLLM: {vllm}")
+    else:
+        yield Finding("warn", "vLLM: not on PATH; models with `engine: vllm` cannot start", "pip install vllm")
+
+
+def _gpus() -> Iterator[Finding]:
+    from reconciler.observe.gather import offline
+
+    seen = offline(None, time.monotonic)
+    if isinstance(seen.gpus, Unknown):
+        yield Finding("bad", f"GPUs: {seen.gpus.reason}", "nvidia-smi")
+    elif seen.gpus:
+        driver = f", driver {seen.host.driver}" if seen.host.driver else ""
+        yield Finding("ok", f"GPUs: {', '.join(f'{gpu.model} {gib(gpu.memory)} GiB' for gpu in seen.gpus)}{driver}")
+    else:
+        yield Finding("warn", "GPUs: none; models run on the CPU")
+    if isinstance(seen.ports, Unknown):
+        yield Finding("bad", f"listening ports: {seen.ports.reason}")
+
+
+def _inotify() -> Iterator[Finding]:
+    for name, least in (("max_user_watches", _LEAST_WATCHES), ("max_user_instances", _LEAST_INSTANCES)):
+        path = f"/proc/sys/fs/inotify/{name}"
+        with contextlib.suppress(OSError, ValueError):
+            with open(path, encoding="ascii") as file:
+                found = int(file.read())
+            if found < least:
+                mend = f"sysctl fs.inotify.{name}={least * 8}"
+                yield Finding("warn", f"inotify: {name} is {found}; edits may be noticed only every few seconds", mend)
+                return
+    yield Finding("ok", "inotify: limits are wide enough")
+
+
+def state(path: str) -> Iterator[Finding]:
+    """The state directory: ours alone, and with room."""
+    there = path
+    while not os.path.exists(there):
+        there = os.path.dirname(os.path.abspath(there))
+    if there == path:
+        found = os.stat(path)
+        if found.st_uid != os.geteuid():
+            yield Finding("bad", f"state {path}: belongs to uid {found.st_uid}", f"chown -R {os.geteuid()} {path}")
+        if stat.S_IMODE(found.st_mode) & 0o077:
+            mode = stat.S_IMODE(found.st_mode)
+            yield Finding("bad", f"state {path}: mode {mode:04o} lets others in", f"chmod 0700 {path}")
+    if not os.access(there, os.W_OK):
+        yield Finding("bad", f"state {path}: cannot be written", "give a directory of yours with --state")
+    free = shutil.disk_usage(there).free
+    if free < _LEAST_DISK:
+        yield Finding("warn", f"state {path}: {gib(free)} GiB of disk left", f"du -xh {there} | sort -h | tail")
+    else:
+        yield Finding("ok", f"state {path}: {gib(free)} GiB of disk left")
+
+
+def secrets(directory: str) -> Iterator[Finding]:
+    """The secrets: readable by nobody else."""
+    path = os.path.join(directory, "secrets")
+    if not os.path.isdir(path):
+        yield Finding("ok", f"secrets: no directory {path}; names are looked up in the daemon's environment")
+        return
+    loose = [name for name in ("", *sorted(os.listdir(path))) if os.stat(os.path.join(path, name)).st_mode & 0o077]
+    for name in loose:
+        target = os.path.join(path, name).rstrip("/")
+        yield Finding("bad", f"secrets: others may read {target}", f"chmod {'0600' if name else '0700'} {target}")
+    if not loose:
+        yield Finding("ok", f"secrets: {path} is closed to others")
+
+
+def daemon(where: Places) -> Iterator[Finding]:
+    """The daemon, and whether it is at ease."""
+    client = Client(where.socket)
+    try:
+        info = client.info()
+        degraded = client.status().degraded
+    except ApiError as error:
+        level: Level = "warn" if isinstance(error.__cause__, FileNotFoundError | ConnectionRefusedError) else "bad"
+        yield Finding(level, f"daemon: {error}", "holdfast up" if level == "warn" else "")
+        return
+    yield Finding("ok", f"daemon: pid {info.pid}, version {info.version}, fleet {info.root}")
+    for text in degraded:
+        yield Finding("bad", f"daemon: {text}")
+
+
+def fleet(root: str) -> Iterator[Finding]:
+    """The files, and the caches that they name."""
+    from reconciler.spec.load import load_once
+
+    found = load_once(root)
+    if found.missing is not None:
+        yield Finding("bad", f"fleet {root}: {found.missing}", f"mkdir -p {root}, or name another with --fleet")
+        return
+    for problem in found.problems:
+        yield Finding("bad", f"fleet: {problem}", "holdfast validate")
+    if not found.problems:
+        yield Finding("ok", f"fleet {root}: {counted(len(found.workloads), 'workload')}, all good")
+    yield from _caches(found)
+
+
+def _caches(found: Fleet) -> Iterator[Finding]:
+    for node in found.nodes.values():
+        cache = node.cache
+        if cache is None or cache.size is None or not os.path.isdir(cache.path):
+            continue
+        used = _used(cache.path)
+        text = f"cache {cache.path}: {gib(used)} of {gib(cache.size)} GiB"
+        if used > cache.size:
+            yield Finding("warn", text, f"du -h -d 2 {cache.path} | sort -h | tail")
+        else:
+            yield Finding("ok", text)
+
+
+def _used(path: str) -> int:
+    """Bytes on disk beneath a directory; links are not followed, files with several names count once."""
+    seen: set[tuple[int, int]] = set()
+    total = 0
+    for directory, _, names in os.walk(path):
+        for name in names:
+            with contextlib.suppress(OSError):
+                found = os.lstat(os.path.join(directory, name))
+                if (found.st_dev, found.st_ino) not in seen:
+                    seen.add((found.st_dev, found.st_ino))
+                    total += found.st_blocks * 512
+    return total

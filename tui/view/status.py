@@ -1,0 +1,177 @@
+"""A Status as a table: every workload in a line, and beneath it why it is not ready."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from reconciler.model.status import Event, GpuStatus, Reason, Status, WorkloadStatus
+from tui.view.clean import line
+from tui.view.paint import Cell, Style, bar, columns, cut, gib, paint, span, wrap
+
+_HEAD = ("NAME", "STATE", "READY", "ENGINE", "GPU", "PORT", "RESTARTS", "SINCE")
+
+
+class State(NamedTuple):
+    """How a workload does, in a shape and a word."""
+
+    shape: str
+    word: str
+    style: Style
+
+    def __str__(self) -> str:
+        return f"{self.shape} {self.word}"
+
+
+def state(row: WorkloadStatus) -> State:
+    """How it does."""
+    ready, moving, stalled = row.conditions
+    states = {replica.state for replica in row.replicas}
+    if moving.status == "True" and moving.reason in (Reason.Stopping, Reason.Draining):
+        return State("◌", "stopping", "busy")
+    if row.ready and not row.wanted:
+        return State("○", "stopped" if ready.reason is Reason.StopAsked else "none wanted", "dim")
+    if row.paused:
+        return State("‖", "paused, ready" if row.ready else "paused", "dim")
+    if row.ready:
+        return State("●", "ready", "good")
+    if stalled.status == "True":
+        waits = stalled.reason is Reason.BackingOff
+        return State("▲", "backing off", "bad") if waits else State("✖", "blocked", "bad")
+    if "failing" in states:
+        return State("▲", "failing", "bad")
+    if ready.status == "Unknown":
+        return State("?", "unknown", "busy")
+    if moving.status == "True":
+        return State("◐", "starting" if "starting" in states or not states & {"stopping"} else "stopping", "busy")
+    return State("✖", "not ready", "bad")
+
+
+def ready_count(row: WorkloadStatus) -> int:
+    """How many of its instances answer."""
+    return sum(replica.state == "ready" for replica in row.replicas)
+
+
+def why(row: WorkloadStatus) -> str:
+    """Why it is not as it should be, in words; empty where it is."""
+    if row.ready:
+        return row.note
+    ready, _, stalled = row.conditions
+    told = stalled if stalled.status == "True" else ready
+    text = told.message or " ".join(split_words(told.reason))
+    return f"{row.note}; {text}" if row.note else text
+
+
+def status_text(status: Status, *, width: int, colour: bool, only: str | None = None) -> str:
+    """The whole fleet, or one workload of it with each of its instances."""
+    rows = [row for name, row in status.workloads.items() if only in (None, name)]
+    lines = [_headline(status, colour=colour), ""]
+    lines += _table(status, rows, width=width, colour=colour)
+    if only is not None:
+        lines += ["", *(_details(status, row, width=width, colour=colour) for row in rows)]
+        return "\n".join(lines)
+    if not rows:
+        lines.append(f"nothing is declared in {line(status.root)}")
+    if status.gpus:
+        lines += ["", *gpus(status.gpus, width=width, colour=colour)]
+    for text in (*map(str, status.problems), *status.degraded):
+        lines += ["", *(paint(part, "bad", colour=colour) for part in wrap(line(text), width=width, indent="! "))]
+    return "\n".join(lines)
+
+
+def gpus(found: Sequence[GpuStatus], *, width: int, colour: bool) -> list[str]:
+    """Each GPU with who holds it."""
+    rows: list[list[Cell]] = []
+    for gpu in found:
+        shares = ", ".join(f"{line(share.holder)} {gib(share.memory)}" for share in gpu.shares) or "free"
+        held = max(gpu.used, sum(share.memory for share in gpu.shares))
+        rows.append(
+            [
+                Cell(text=f"gpu {gpu.index}"),
+                Cell(text=line(gpu.model).removeprefix("NVIDIA ")),
+                Cell(text=bar(held, gpu.memory)),
+                Cell(text=f"{gib(gpu.used)} of {gib(gpu.memory)} GiB"),
+                Cell(text=shares, style="dim"),
+            ]
+        )
+    return columns(rows, width=width, colour=colour)
+
+
+def event_text(event: Event, *, clock: str, width: int | None, colour: bool) -> str:
+    """One event in a line. `clock` is its time, already in words; a width of None leaves it as long as it is."""
+    style: Style = {"info": "", "warning": "busy", "error": "bad"}[event.severity]  # type: ignore[assignment]
+    mark = {"info": " ", "warning": "▲", "error": "✖"}[event.severity]
+    text = f"{clock}  {mark} {line(event.subject):<12} {event.reason.value}: {line(event.message)}"
+    return paint(text if width is None else cut(text, width), style, colour=colour)
+
+
+def split_words(reason: Reason) -> list[str]:
+    """`NoFreeGpu` → no, free, gpu."""
+    text = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in reason.value)
+    return text.split()
+
+
+def transition(row: WorkloadStatus) -> str:
+    """How it does now, in a line of its own."""
+    where = ", ".join(endpoint.address for endpoint in row.endpoints)
+    told = why(row) if not row.ready else f"at {where}" if where else ""
+    return f"{row.name}: {state(row)} {ready_count(row)}/{row.wanted}" + (f"  {line(told)}" if told else "")
+
+
+def _headline(status: Status, *, colour: bool) -> str:
+    ready = sum(row.ready for row in status.workloads.values())
+    revision = f" @ {status.revision}" if status.revision else ""
+    text = f"{line(status.root)}{revision} on {line(status.host)}"
+    return f"{paint(text, 'bold', colour=colour)} · {ready} of {len(status.workloads)} ready"
+
+
+def _table(status: Status, rows: Sequence[WorkloadStatus], *, width: int, colour: bool) -> list[str]:
+    if not rows:
+        return []
+    cells = [[Cell(text=text, style="dim") for text in _HEAD], *(_row(row, status.now) for row in rows)]
+    shown = [n for n in range(len(_HEAD)) if _HEAD[n] != "GPU" or any(row[n].text != "-" for row in cells[1:])]
+    for name in ("ENGINE", "SINCE"):  # of what does not fit, the least missed goes first
+        needed = sum(max(len(row[n].text) for row in cells) + 2 for n in shown) - 2
+        if needed > width:
+            shown.remove(_HEAD.index(name))
+    lines = columns([[row[n] for n in shown] for row in cells], width=width, colour=colour)
+    found = [lines[0]]
+    for row, text in zip(rows, lines[1:], strict=True):
+        found.append(text)
+        if told := why(row):
+            found += [paint(part, "dim", colour=colour) for part in wrap(line(told), width=width, indent="    ")]
+    return found
+
+
+def _row(row: WorkloadStatus, now: float) -> list[Cell]:
+    how = state(row)
+    indices = sorted({index for replica in row.replicas for index in replica.gpus})
+    ports = sorted({replica.port for replica in row.replicas if replica.port is not None})
+    since = [replica.since for replica in row.replicas if replica.since is not None]
+    restarts = sum(replica.restarts for replica in row.replicas)
+    return [
+        Cell(text=row.name, style="bold"),
+        Cell(text=str(how), style=how.style),
+        Cell(text=f"{ready_count(row)}/{row.wanted}"),
+        Cell(text=line(row.engine) or "-"),
+        Cell(text=",".join(map(str, indices)) or "-"),
+        Cell(text=",".join(map(str, ports)) or "-"),
+        Cell(text=str(restarts), style="bad" if restarts else ""),
+        Cell(text=span(now - max(since)) if since else "-"),
+    ]
+
+
+def _details(status: Status, row: WorkloadStatus, *, width: int, colour: bool) -> str:
+    lines = [f"declared in {line(row.source)}" if row.source else "no longer in the fleet"]
+    lines += [f"{one.slot} answers at {one.address} to {', '.join(map(line, one.names))}" for one in row.endpoints]
+    for replica in row.replicas:
+        parts = [f"{replica.slot}: {replica.state}"]
+        parts += [f"run {replica.run}"] if replica.run else []
+        parts += [f"pid {replica.pid}"] if replica.pid is not None else []
+        parts += [f"port {replica.port}"] if replica.port is not None else []
+        parts += [f"{gib(replica.memory)} GiB on each gpu"] if replica.memory is not None and replica.gpus else []
+        parts += [f"for {span(status.now - replica.since)}"] if replica.since is not None else []
+        lines.append(", ".join(parts))
+        if replica.detail:
+            lines += [
+                paint(part, "dim", colour=colour) for part in wrap(line(replica.detail), width=width, indent="    ")
+            ]
+    return "\n".join(lines)
