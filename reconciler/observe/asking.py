@@ -25,6 +25,7 @@ ANSWER_LIMIT = 64 * 1024
 LATE = 0.25
 """Seconds by which a deadline may be missed; past that it was this process that did not run, not the server."""
 _WORDS = 100
+_PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})[^\r\n]*\r\n")
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,9})[ \t]*\r\n", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
@@ -152,6 +153,8 @@ class Question:
         self._answer += data
         if data and len(self._answer) < ANSWER_LIMIT and not _whole(self._answer):
             return
+        self._reads = False
+        self._loop.remove_reader(self._fd)
         status = _status(self._answer)
         if status is None:
             said = "no HTTP answer" if self._answer else "it closed the connection without an answer"
@@ -224,4 +227,4 @@ def _words(answer: bytes, status: int) -> str:
             message: Any = error.get("message") if isinstance(error, dict) else error  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
             if isinstance(message, str):
                 return "".join(char if char.isprintable() else " " for char in message[:_WORDS]).strip()
-    return HTTPStatus(status).phrase if status in HTTPStatus else ""
+    return _PHRASES.get(status, "")

@@ -17,7 +17,7 @@ _LOOK_AGAIN = 30.0
 _DRIVER = "/sys/module/nvidia/version"
 
 
-class _Programs:
+class Programs:
     """What was found on PATH, and when: looking for it takes longer than a pass."""
 
     def __init__(self) -> None:
@@ -25,15 +25,16 @@ class _Programs:
         self.found: Mapping[str, str] = {}
         self.driver: str | None = None
 
-    def refresh(self, now: float) -> None:
+    def refresh(self, now: float, path: str | None = None) -> None:
+        """Look again if it is time to; `path` instead of PATH."""
         if now >= self.until:
             self.until = now + _LOOK_AGAIN
-            paths = {name: shutil.which(name) for name in PROGRAMS}
+            paths = {name: shutil.which(name, path=path) for name in PROGRAMS}
             self.found = {name: os.path.abspath(path) for name, path in paths.items() if path is not None}
             self.driver = _driver()
 
 
-_programs = _Programs()
+_programs = Programs()
 
 
 def look() -> Host:

@@ -62,6 +62,11 @@ def read(path: str) -> Inventory:
             data = file.read(_LIMIT + 1)
     except OSError as error:
         _refuse(path, f"cannot read the inventory: {error.strerror}")
+    return parse(data, path)
+
+
+def parse(data: bytes, path: str) -> Inventory:
+    """The same of a file's bytes."""
     if len(data) > _LIMIT:
         _refuse(path, "cannot read more than 256 KiB; an inventory is one machine")
     root = _compose(path, data)
@@ -97,7 +102,7 @@ def read(path: str) -> Inventory:
 
 def write(machine: Inventory) -> str:
     """The file's text, which `read` turns back into the same."""
-    lines = [f"node: {machine.node}"]
+    lines = [f"node: {_quoted(machine.node)}"]
     lines += [f"driver: {_quoted(machine.driver)}"] if machine.driver is not None else []
     lines += [f"memory: {write_size(machine.memory)}            # of the host", "gpus:" if machine.gpus else "gpus: []"]
     for gpu in machine.gpus:
@@ -129,7 +134,7 @@ def simulated_host(machine: Inventory) -> Host:
 
 
 def _quoted(text: str) -> str:
-    if re.fullmatch(r"[A-Za-z][A-Za-z0-9 ._/-]*[A-Za-z0-9]", text):
+    if text not in _WORDS and re.fullmatch(r"[A-Za-z][A-Za-z0-9 ._/-]*[A-Za-z0-9]", text):
         return text
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 

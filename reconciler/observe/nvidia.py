@@ -34,7 +34,7 @@ class Nvidia:
         self._cards: dict[int, tuple[Any, str, str, tuple[int, ...]]] = {}
 
     def read(self) -> tuple[Gpu, ...] | Unknown:
-        """All cards as they are now, without those the driver calls lost. Raises NoDriver where there is none at all."""
+        """All cards as they are now, without those the driver calls lost. Raises NoDriver where there is no driver."""
         nvml = self._nvml
         try:
             if not self._open:
