@@ -25,9 +25,9 @@ from reconciler.plan.summary import Summary
 class Logs(Protocol):
     """How the log of a run is read."""
 
-    def __call__(
-        self, name: str, index: int, run: RunChoice, *, lines: int, follow: bool
-    ) -> AsyncIterator[bytes]: ...
+    def __call__(self, name: str, index: int, run: RunChoice, *, lines: int, follow: bool) -> AsyncIterator[bytes]:
+        """As `Control.log`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,9 +104,7 @@ class Desk:
         if observation is None:
             raise _not_yet()
         outside = self._loop.outside
-        return Facts(
-            observation=observation, memory=self._loop.memory, now=outside.clock(), demand=outside.demand()
-        )
+        return Facts(observation=observation, memory=self._loop.memory, now=outside.clock(), demand=outside.demand())
 
     def road(self) -> tuple[Plan, ...]:
         """What would be done now and after, pass by pass."""

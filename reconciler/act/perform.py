@@ -1,0 +1,59 @@
+"""Carries out one action of a plan, as it stands. It decides nothing, and tries nothing twice."""
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Protocol, assert_never
+
+from reconciler.model.errors import TerminalError
+from reconciler.model.kinds import SecretRef
+from reconciler.model.plan import Action, Drain, Forget, Launch, Start, Stop, Update
+from reconciler.model.status import Reason
+
+
+class Runtime(Protocol):
+    """What instances run under. Every method may raise TransientError or TerminalError."""
+
+    async def start(self, launch: Launch, secrets: Mapping[str, str]) -> None:
+        """Record the run and start it; returns when it was exec'd."""
+        ...
+
+    async def stop(self, slot: str, run: int, grace: float, reason: Reason) -> None:
+        """End a run; returns when nothing of it is left."""
+        ...
+
+    async def update(self, launch: Launch) -> None:
+        """Record new live settings with the run that is there."""
+        ...
+
+    async def forget(self, slot: str, run: int) -> None:
+        """Remove the record of a run that ended."""
+        ...
+
+
+async def perform(action: Action, runtime: Runtime, secret: Callable[[str], str]) -> None:
+    """Do it, and return when it is done. Raises TransientError or TerminalError; nothing is then half done."""
+    match action:
+        case Start(launch=launch):
+            _check_files(launch)
+            names = sorted({value.secret for value in launch.env.values() if isinstance(value, SecretRef)})
+            await runtime.start(launch, {name: secret(name) for name in names})
+        case Stop(slot=slot, run=run, grace=grace, reason=reason):
+            await runtime.stop(slot, run, grace, reason)
+        case Drain():
+            pass  # the loop remembers since when; nothing new is routed to it, and what it does it finishes
+        case Update(launch=launch):
+            await runtime.update(launch)
+        case Forget(slot=slot, run=run):
+            await runtime.forget(slot, run)
+        case _:
+            assert_never(action)
+
+
+def _check_files(launch: Launch) -> None:
+    for path in launch.files:
+        try:
+            os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+        except OSError as error:
+            what = "no such file" if isinstance(error, FileNotFoundError) else (error.strerror or "error").lower()
+            message = f"cannot read {path}: {what}; put it there, or mend {launch.source}"
+            raise TerminalError(Reason.SourceMissing, message) from None

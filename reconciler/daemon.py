@@ -1,0 +1,270 @@
+"""The composition root: chooses adapters, wires them to the loop, handles signals. Engines outlive it."""
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+from reconciler import __version__
+from reconciler.act.logs import Logs
+from reconciler.act.perform import perform
+from reconciler.act.process import ProcessRuntime
+from reconciler.act.secrets import Secrets
+from reconciler.api.server import Server
+from reconciler.desk import Desk, keep_asked, read_asked
+from reconciler.journal import open_journal
+from reconciler.loop import Loop, Outside
+from reconciler.model.answers import Info
+from reconciler.model.errors import HoldfastError
+from reconciler.model.fleet import Fleet
+from reconciler.model.memory import Memory
+from reconciler.model.plan import Action
+from reconciler.model.status import Event
+from reconciler.observe import host, inventory, ports
+from reconciler.observe.gather import Look
+from reconciler.observe.gpus import Gpus
+from reconciler.observe.probes import Prober
+from reconciler.plan.happenings import Happening
+from reconciler.plan.summary import Summary
+from reconciler.spec.load import Loader
+from reconciler.spec.watch import Watcher
+from reconciler.store.events import Events
+
+log = logging.getLogger(__name__)
+FULL_LOOK = 10.0
+"""Seconds between two looks at everything, so that a lost event costs seconds and not correctness."""
+_LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Where the daemon lives."""
+
+    fleet: str
+    state: str
+    socket: str
+    inventory: str | None = None
+    """A file of simulated GPUs, instead of the machine's own."""
+    log_level: str = "info"
+
+
+def run(settings: Settings) -> int:
+    """Keep the fleet until SIGTERM or SIGINT. Returns the exit status."""
+    open_journal(settings.log_level)
+    try:
+        os.makedirs(settings.state, mode=0o700, exist_ok=True)
+        with _only_one(settings):
+            asyncio.run(_Daemon(settings).live())
+    except (HoldfastError, OSError) as error:
+        print(f"holdfast: {_told(error)}", file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+def _told(error: HoldfastError | OSError) -> str:
+    if isinstance(error, OSError):
+        return f"cannot use {error.filename or 'the system'}: {error.strerror}"
+    return str(error)
+
+
+@contextlib.contextmanager
+def _only_one(settings: Settings) -> Generator[None]:
+    """One daemon for each state directory. Raises HoldfastError where another is at work."""
+    path = os.path.join(settings.state, "lock")
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            who = os.pread(descriptor, 4096, 0).decode(errors="replace").strip() or "another process"
+            raise HoldfastError(
+                f"cannot start: {who} is at work in {settings.state}; "
+                "stop it with `holdfast down`, or give another --state"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"a daemon (pid {os.getpid()}, fleet {os.path.abspath(settings.fleet)})".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _raise_limits() -> None:
+    """As many descriptors as we may have; engines get the limit we were started with."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+class _Daemon:
+    """Everything that lives as long as the daemon."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        state = os.path.abspath(settings.state)
+        self.asked = os.path.join(state, "asked.json")
+        self.loader = Loader(settings.fleet, clock=time.monotonic)
+        self.events = Events(os.path.join(state, "events.db"), on_degraded=lambda _: None)
+        self.runtime = ProcessRuntime(state, on_change=self._changed)
+        self.secret = Secrets(state)
+        self.gpus = Gpus(
+            inventory.read(settings.inventory) if settings.inventory else "auto",
+            clock=time.monotonic,
+            on_change=self._wake_from_thread,
+        )
+        self.prober = Prober(clock=time.monotonic, on_change=self._changed)
+        self.look = Look(
+            instances=lambda: self.runtime.table,
+            gpus=self.gpus.look,
+            host=host.look,
+            ports=ports.listening,
+            prober=self.prober,
+            on_ready=self._ready,
+        )
+        outside = Outside(
+            load=self._load,
+            observe=self.look,
+            demand=dict,
+            perform=self._perform,
+            publish=self._publish,
+            keep=lambda memory: keep_asked(self.asked, memory),
+            clock=time.monotonic,
+            degraded=self._degraded,
+        )
+        self.loop = Loop(outside, memory=self._remembered())
+        self.watcher = Watcher(settings.fleet, self._edited)
+        info = Info(
+            version=__version__,
+            pid=os.getpid(),
+            root=os.path.abspath(settings.fleet),
+            state=state,
+            started_at=time.time(),
+        )
+        self.desk = Desk(self.loop, info=info, events=self.events, logs=Logs(state))
+        self.server = Server(self.desk, settings.socket)
+        self.revision: tuple[object, object] = (None, None)
+        self.running: asyncio.AbstractEventLoop | None = None
+        self.stale_revision = asyncio.Event()
+
+    def _remembered(self) -> Memory:
+        try:
+            return read_asked(self.asked)
+        except (ValueError, OSError) as error:
+            os.replace(self.asked, f"{self.asked}.broken")
+            log.warning("%s; it was set aside, and what was asked for by command is forgotten", error)
+            return Memory()
+
+    async def live(self) -> None:
+        """From the first look to the signal."""
+        running = self.running = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            running.add_signal_handler(number, ended.set)
+        running.add_signal_handler(signal.SIGHUP, self._edited, None)
+        self.gpus.start()
+        await self.runtime.open()
+        # the forkserver is there already, so engines keep the limits that we were given
+        _raise_limits()
+        await self.server.start()
+        self.watcher.start()
+        tasks = [asyncio.create_task(coroutine) for coroutine in (self.loop.run(), self._rounds(), self._revisions())]
+        ending = asyncio.create_task(ended.wait())
+        try:
+            await asyncio.wait((*tasks, ending), return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                if task.done():
+                    task.result()
+        finally:
+            for task in (*tasks, ending):
+                task.cancel()
+            await asyncio.wait((*tasks, ending))
+            await self._close()
+
+    async def _close(self) -> None:
+        self.watcher.stop()
+        self.prober.close()
+        self.gpus.stop()
+        await self.server.close()
+        await self.runtime.close()
+        await asyncio.to_thread(self.events.close)
+        log.info("the daemon has ended; engines go on")
+
+    async def _rounds(self) -> None:
+        """Every few seconds look at everything."""
+        while True:
+            await asyncio.sleep(FULL_LOOK)
+            try:
+                await self.runtime.look()
+                self.watcher.rearm()
+            except Exception:
+                log.exception("cannot look at everything")
+            self._edited(None)
+
+    async def _revisions(self) -> None:
+        """Ask git whether files are edited, beside the passes: it takes longer than they do."""
+        while True:
+            await self.stale_revision.wait()
+            self.stale_revision.clear()
+            await self.loader.refresh_dirty()
+            self.loop.wake()
+
+    def _load(self) -> tuple[Fleet, float | None]:
+        loaded = self.loader.load()
+        fleet = loaded.fleet
+        seen = (fleet.workloads, fleet.revision.commit if fleet.revision else None)
+        if seen[0] is not self.revision[0] or seen[1] != self.revision[1]:
+            self.revision = seen
+            if fleet.revision is not None:
+                self.stale_revision.set()
+        return fleet, loaded.look_again_at
+
+    async def _perform(self, action: Action) -> None:
+        await perform(action, self.runtime, self.secret)
+
+    def _publish(self, summary: Summary, news: Sequence[Happening]) -> None:
+        del summary
+        now = time.time()
+        events: list[Event] = []
+        for happening in news:
+            events.append(happening.event(now))
+            log.log(
+                _LEVELS[happening.severity],
+                "%s %s",
+                happening.subject,
+                happening.message,
+                extra={"subject": happening.subject, "reason": happening.reason.value},
+            )
+        if events:
+            self.events.append(events)
+        self.desk.published()
+
+    def _degraded(self) -> tuple[str, ...]:
+        parts = (self.events.degraded, self.watcher.degraded, *self.runtime.degraded)
+        return tuple(part for part in parts if part)
+
+    def _changed(self, slot: str) -> None:
+        self.look.changed(slot)
+        self.loop.wake()
+
+    def _ready(self, slot: str, since: float) -> None:
+        instance = self.runtime.instances.get(slot)
+        if instance is not None:
+            self.runtime.note_ready(slot, instance.launch.run, since)
+
+    def _edited(self, paths: frozenset[str] | None) -> None:
+        self.loader.touch(paths)
+        self.loop.wake()
+
+    def _wake_from_thread(self) -> None:
+        if self.running is not None:
+            self.running.call_soon_threadsafe(self.loop.wake)
+
+
+__all__ = ["Settings", "run"]
