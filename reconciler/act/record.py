@@ -1,0 +1,189 @@
+"""A slot's directory: the launch, recorded before anything is asked, and all that its keeper needs.
+
+`<slots>/<name>.<index>/` holds launch.json (ours), run.json, keeper.sock and lock (the keeper's), out (the FIFO an
+engine writes to) and home (its private directory). Secrets stand in it as references only.
+"""
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import secrets
+import shutil
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter, ValidationError
+
+from reconciler.act import procfs, runfile
+from reconciler.model.errors import TransientError
+from reconciler.model.fleet import split_slot
+from reconciler.model.plan import Launch
+from reconciler.model.status import Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What is written before a run is started."""
+
+    token: str
+    """What its processes carry, new for each run."""
+    boot: str
+    """The boot of the machine in which it was written."""
+    launch: Launch
+
+
+_RECORD = TypeAdapter(Record)
+
+
+class BrokenRecordError(Exception):
+    """A record that cannot be understood. `empty`: it holds nothing at all that could have been started."""
+
+    def __init__(self, message: str, *, empty: bool = False) -> None:
+        super().__init__(message)
+        self.empty = empty
+
+
+def folder(slot: str) -> str:
+    """`chat/0` → `chat.0`."""
+    return "{}.{}".format(*split_slot(slot))
+
+
+def slot_of(name: str) -> str | None:
+    """`chat.0` → `chat/0`; None for what is no slot's directory."""
+    head, _, index = name.rpartition(".")
+    return f"{head}/{index}" if head and index.isdigit() and not name.startswith(".") else None
+
+
+def new(launch: Launch, boot: str) -> Record:
+    """The record of a run that is about to be started."""
+    return Record(token=secrets.token_hex(16), boot=boot, launch=launch)
+
+
+def read(path: str) -> Record | None:
+    """What is recorded in a slot's directory; None where nothing is. BrokenRecordError, or OSError."""
+    try:
+        with open(f"{path}/launch.json", "rb") as file:
+            text = file.read()
+    except FileNotFoundError:
+        return None
+    try:
+        return _RECORD.validate_json(text)
+    except ValidationError as error:
+        try:
+            json.loads(text)
+        except ValueError:
+            raise BrokenRecordError(f"cannot read {path}/launch.json: it is cut off", empty=True) from None
+        raise BrokenRecordError(
+            f"cannot read {path}/launch.json: {error.error_count()} fields are not as here"
+        ) from None
+
+
+def prepare(path: str, logs: str, record: Record) -> bool:
+    """Write all that a start will need, except that it is not yet recorded. Whether the directory is new. OSError."""
+    fresh = not os.path.isdir(path)
+    try:
+        if fresh:
+            _set_logs_aside(logs)
+            os.mkdir(path, 0o700)
+        _mkdir(f"{path}/home")
+        _mkdir(logs)
+        with contextlib.suppress(FileExistsError):
+            os.mkfifo(f"{path}/out", 0o600)
+        if not os.path.exists(f"{path}/run.json"):
+            _write(f"{path}/run.json", runfile.encode(runfile.Run()))
+        _write(f"{path}/launch.tmp", _RECORD.dump_json(record))
+    except OSError:
+        discard(path, fresh=fresh)
+        raise
+    return fresh
+
+
+def commit(path: str) -> None:
+    """From here on it is recorded. Takes no room on the disk. OSError."""
+    os.rename(f"{path}/launch.tmp", f"{path}/launch.json")
+
+
+def discard(path: str, *, fresh: bool) -> None:
+    """Undo `prepare`."""
+    if fresh:
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            os.unlink(f"{path}/launch.tmp")
+
+
+def rewrite(path: str, record: Record) -> None:
+    """Record the same run anew. OSError."""
+    try:
+        _write(f"{path}/launch.tmp", _RECORD.dump_json(record))
+        commit(path)
+    except OSError:
+        discard(path, fresh=False)
+        raise
+
+
+def kept(path: str) -> bool:
+    """Whether a keeper lives there: it holds the lock for all its life."""
+    try:
+        descriptor = os.open(f"{path}/lock", os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def deserted(path: str, slot: str) -> bool:
+    """Whether certainly nothing of this slot runs, whatever its files say. Looks at every process."""
+    if kept(path):
+        return False
+    try:
+        status = os.stat(f"{path}/out")
+        pipe = (status.st_dev, status.st_ino)
+    except FileNotFoundError:
+        pipe = (0, 0)
+    mark = f"HOLDFAST_SLOT={slot}".encode()
+    return not any(
+        procfs.writes_to(pid, pipe) or mark in (procfs.read(f"/proc/{pid}/environ") or b"").split(b"\0")
+        for pid in procfs.pids()
+    )
+
+
+def failure(doing: str, error: OSError) -> TransientError:
+    """What to say of an error of the system, and what to do next."""
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return TransientError(Reason.DiskFull, f"cannot {doing}: no space left on the disk; free some")
+        case errno.EMFILE | errno.ENFILE:
+            return TransientError(Reason.StartFailed, f"cannot {doing}: too many open files; raise LimitNOFILE")
+        case errno.EAGAIN | errno.ENOMEM:
+            return TransientError(Reason.StartFailed, f"cannot {doing}: no room for another process; end some")
+        case _:
+            return TransientError(Reason.StartFailed, f"cannot {doing}: {(error.strerror or str(error)).lower()}")
+
+
+def _set_logs_aside(logs: str) -> None:
+    """Runs count from 1 again: the logs of a slot's earlier life must not be taken for those of this one."""
+    if os.path.isdir(logs):
+        shutil.rmtree(f"{logs}.old", ignore_errors=True)
+        os.rename(logs, f"{logs}.old")
+
+
+def _mkdir(path: str) -> None:
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+
+
+def _write(path: str, data: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+    finally:
+        os.close(descriptor)
