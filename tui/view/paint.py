@@ -34,8 +34,8 @@ def columns(rows: Sequence[Sequence[Cell]], *, width: int, colour: bool, gap: in
     widths = [max(len(row[number].text) for row in rows) for number in range(len(rows[0]))]
     room = width - gap * (len(widths) - 1)
     if sum(widths) > room:
-        widths[-1] = max(min(widths[-1], 8), room - sum(widths[:-1]))
-    while sum(widths) > room and max(widths) > 8:
+        widths[-1] = max(min(widths[-1], 4), room - sum(widths[:-1]))
+    while sum(widths) > room and max(widths) > 4:
         widths[widths.index(max(widths))] -= 1
     lines: list[str] = []
     for row in rows:
@@ -48,12 +48,12 @@ def columns(rows: Sequence[Sequence[Cell]], *, width: int, colour: bool, gap: in
 
 
 def wrap(text: str, *, width: int, indent: str) -> list[str]:
-    """The text in lines of at most `width` columns, each with the indent."""
+    """The text in lines of at most `width` columns, the first with the indent, the others as far in."""
     return textwrap.wrap(
         text,
         max(24, width),
         initial_indent=indent,
-        subsequent_indent=indent,
+        subsequent_indent=" " * len(indent),
         break_on_hyphens=False,
     )
 

@@ -1,11 +1,11 @@
 """The road ahead as a person reads it: one line for each thing that changes, and every GPU before and after."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from reconciler.model.fleet import Fleet, split_slot
-from reconciler.model.observation import Exited, Observation, Unknown
+from reconciler.model.observation import Exited, Gpu, Observation, Unknown
 from reconciler.model.plan import Drain, Forget, Launch, Plan, Start, Stop, Update
 from reconciler.model.quantity import print_duration
 from reconciler.model.status import Reason
@@ -24,7 +24,7 @@ class Change:
     mark: Mark
     subject: str
     verb: str
-    """start, replace, restart, stop, live, forget or blocked."""
+    """start, replace, restart, stop, live, drain, forget, blocked or paused."""
     what: str
     note: str = ""
 
@@ -65,7 +65,15 @@ def changes(fleet: Fleet, road: Sequence[Plan]) -> tuple[Change, ...]:
     blocked = road[-1].blocked if road else ()
     return (
         *found.values(),
-        *(Change(mark="!", subject=item.subject, verb="blocked", what=line(item.detail)) for item in blocked),
+        *(
+            Change(
+                mark="!",
+                subject=item.subject,
+                verb="paused" if item.reason is Reason.Paused else "blocked",
+                what=line(item.detail).removeprefix("paused: "),
+            )
+            for item in blocked
+        ),
     )
 
 
@@ -95,12 +103,14 @@ def _headline(fleet: Fleet, found: Sequence[Change], *, colour: bool) -> str:
     models = sum(workload.spec.kind == "Model" for workload in fleet.workloads.values())
     services = len(fleet.workloads) - models
     changing = sum(change.mark != "!" for change in found)
-    blocked = len(found) - changing
+    held = sum(change.verb == "paused" for change in found)
+    blocked = len(found) - changing - held
     parts = [counted(models, "model")]
     parts += [counted(services, "service")] if services else []
     parts += [f"{changing} to change"] if changing else []
     parts += [f"{blocked} blocked"] if blocked else []
-    parts += ["nothing to do"] if not found else []
+    parts += [f"{held} paused"] if held else []
+    parts += [] if changing or blocked else ["nothing to do"]
     parts += [counted(len(fleet.problems), "problem")] if fleet.problems else []
     name = line(fleet.root) + (f" @ {fleet.revision}" if fleet.revision else "")
     return " · ".join((paint(name, "bold", colour=colour), *parts))
@@ -182,17 +192,12 @@ def _gpus(observation: Observation, road: Sequence[Plan], *, width: int, colour:
                 after[action.slot] = action.launch
     rows: list[list[Cell]] = []
     for gpu in observation.gpus:
-
-        def held(launches: dict[str, Launch], uuid: str = gpu.uuid, whole: int = gpu.memory) -> dict[str, int]:
-            return {
-                slot: whole if launch.memory is None else launch.memory
-                for slot, launch in launches.items()
-                if uuid in launch.gpus
-            }
-
         strangers = [holder for holder in gpu.holders if holder.slot is None]
-        foreign = sum(holder.memory for holder in strangers)
-        was, will = held(before), held(after)
+        was, will = _held(gpu, before), _held(gpu, after)
+        ours = sum(holder.memory for holder in gpu.holders if holder.slot is not None)
+        # what a driver does not attribute to a process is somebody else's, as far as ours do not explain it
+        unexplained = gpu.used - (ours or min(gpu.used, sum(was.values())))
+        foreign = max(sum(holder.memory for holder in strangers), unexplained)
         names = [*sorted(will), *(f"pid {holder.pid} {line(holder.name)}" for holder in strangers)]
         then = min(gpu.memory, foreign + sum(will.values()))
         now = max(gpu.used, min(gpu.memory, foreign + sum(was.values())))
@@ -207,3 +212,12 @@ def _gpus(observation: Observation, road: Sequence[Plan], *, width: int, colour:
             ]
         )
     return columns(rows, width=width, colour=colour)
+
+
+def _held(gpu: Gpu, launches: Mapping[str, Launch]) -> dict[str, int]:
+    """Bytes of a GPU by slot: what was promised."""
+    return {
+        slot: gpu.memory if launch.memory is None else launch.memory
+        for slot, launch in launches.items()
+        if gpu.uuid in launch.gpus
+    }

@@ -72,8 +72,10 @@ def status_text(status: Status, *, width: int, colour: bool, only: str | None = 
         lines.append(f"nothing is declared in {line(status.root)}")
     if status.gpus:
         lines += ["", *gpus(status.gpus, width=width, colour=colour)]
-    for text in (*map(str, status.problems), *status.degraded):
-        lines += ["", *(paint(part, "bad", colour=colour) for part in wrap(line(text), width=width, indent="! "))]
+    warnings = (*map(str, status.problems), *status.degraded)
+    lines += [""] if warnings else []
+    for text in warnings:
+        lines += [paint(part, "bad", colour=colour) for part in wrap(line(text), width=width, indent="! ")]
     return "\n".join(lines)
 
 
