@@ -13,10 +13,9 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from reconciler import __version__
-from reconciler.act.logs import Logs
+from reconciler.act import logs, secrets
 from reconciler.act.perform import perform
 from reconciler.act.process import ProcessRuntime
-from reconciler.act.secrets import Secrets
 from reconciler.api.server import Server
 from reconciler.desk import Desk, keep_asked, read_asked
 from reconciler.journal import open_journal
@@ -113,7 +112,7 @@ class _Daemon:
         self.loader = Loader(settings.fleet, clock=time.monotonic)
         self.events = Events(os.path.join(state, "events.db"), on_degraded=lambda _: None)
         self.runtime = ProcessRuntime(state, on_change=self._changed)
-        self.secret = Secrets(state)
+        self.secret = secrets.resolver(state)
         self.gpus = Gpus(
             inventory.read(settings.inventory) if settings.inventory else "auto",
             clock=time.monotonic,
@@ -126,7 +125,7 @@ class _Daemon:
             host=host.look,
             ports=ports.listening,
             prober=self.prober,
-            on_ready=self._ready,
+            on_ready=self.runtime.note_ready,
         )
         outside = Outside(
             load=self._load,
@@ -147,7 +146,7 @@ class _Daemon:
             state=state,
             started_at=time.time(),
         )
-        self.desk = Desk(self.loop, info=info, events=self.events, logs=Logs(state))
+        self.desk = Desk(self.loop, info=info, events=self.events, logs=logs.Reader(state).stream)
         self.server = Server(self.desk, settings.socket)
         self.revision: tuple[object, object] = (None, None)
         self.running: asyncio.AbstractEventLoop | None = None
@@ -252,11 +251,6 @@ class _Daemon:
     def _changed(self, slot: str) -> None:
         self.look.changed(slot)
         self.loop.wake()
-
-    def _ready(self, slot: str, since: float) -> None:
-        instance = self.runtime.instances.get(slot)
-        if instance is not None:
-            self.runtime.note_ready(slot, instance.launch.run, since)
 
     def _edited(self, paths: frozenset[str] | None) -> None:
         self.loader.touch(paths)

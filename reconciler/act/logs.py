@@ -1,4 +1,4 @@
-"""Reads what a keeper wrote: the last lines of a run, and what follows, across pieces; bytes as they were written."""
+"""Reads what a keeper wrote: the last lines of a run, and what follows, across pieces; bytes as they were written.
 
 What is shown to a person must be made harmless by whoever shows it.
 """
