@@ -45,6 +45,16 @@ class _News(NamedTuple):
     reading: Reading | None
 
 
+@dataclass(slots=True)
+class _Look:
+    """What a look found; nothing of it counts until git is seen to have stood still."""
+
+    news: list[_News]
+    missing: str | None = None
+    size: int = 0
+    identity: tuple[int, int] | None = None
+
+
 class Loader:
     """Holds the last good version of every resource, and what is known of every file."""
 
@@ -63,7 +73,6 @@ class Loader:
         self._full_after = 0.0
         self._identity: tuple[int, int] | None = None
         self._size = 0
-        self._refused: dict[str, Problem] = {}
         self._missing: str | None = None
         self._repository = git.find(self._root)
         self._index: git.Mark | None = None
@@ -89,20 +98,23 @@ class Loader:
         if not self._news and (due is None or now < due):
             return self._loaded
         if self._git_moves(now):
-            return self._wait(now)
+            return self._wait(now + _GIT_PAUSE)
         index = self._repository.index() if self._repository is not None else None
         if index != self._index:
             self._everything = True
         full = self._everything and (now >= self._full_after or self._first or not self._patient)
-        news, missing = self._look(full=full)
-        if self._repository is not None and (self._repository.index() != index or self._moving()):
-            # somebody else's commit came in between: what was read may be a mix
-            return self._wait(now)
+        if index != self._index and not full:
+            return self._wait(self._full_after)  # what was hinted at alone would be a mix
+        look = self._look(full=full)
+        if self._repository is not None and (self._moving() or self._repository.index() != index):
+            # what was read may be a mix. In this order: git renames its lock to the index
+            return self._wait(now + _GIT_PAUSE)
         self._index = index
-        self._believe(news, missing, now)
+        self._believe(look, now)
         self._touched.clear()
         if full:
             self._everything = False
+            self._repository = self._repository or git.find(self._root)
             took = self._clock() - now
             self._full_after = now + 10 * took if took > _DEAR else now
         self._news = False
@@ -142,43 +154,39 @@ class Loader:
         )
         return False
 
-    def _wait(self, now: float) -> Loaded:
+    def _wait(self, until: float) -> Loaded:
         """The previous fleet; look again in a moment."""
         self._news = True
         fleet = self._loaded.fleet
         if self._first:
             fleet = replace(fleet, missing="git is rewriting it; it is read as soon as git has finished")
-        self._loaded = Loaded(fleet=fleet, look_again_at=now + _GIT_PAUSE)
+        self._loaded = Loaded(fleet=fleet, look_again_at=until)
         return self._loaded
 
-    def _look(self, *, full: bool) -> tuple[list[_News], str | None]:
-        """What changed, and why the directory cannot be believed if so. Changes nothing that load() would miss."""
+    def _look(self, *, full: bool) -> _Look:
+        """What changed, and why the directory cannot be believed if so. Changes nothing here."""
         try:
             tree = Tree(self._root)
         except FileNotFoundError:
-            return [], "it does not exist; create it, or name another directory"
+            return _Look([], "it does not exist; create it, or name another directory")
         except NotADirectoryError:
-            return [], "it is not a directory; name the directory that holds the YAML files"
+            return _Look([], "it is not a directory; name the directory that holds the YAML files")
         except OSError as error:
-            return [], f"it cannot be opened: {(error.strerror or '').lower()}; let the user that runs holdfast read it"
+            why = (error.strerror or str(error)).lower()
+            return _Look([], f"it cannot be opened: {why}; let the user that runs holdfast read it")
         with tree:
             news = [] if full else self._hinted(tree)
             if full or tree.identity != self._identity or self._missing is not None or self._emptied(news):
                 listing = tree.look()
                 why = self._doubt(listing)
                 if why is not None:
-                    return [], why
-                self._identity, self._refused = tree.identity, listing.refused
-                self._repository = self._repository or git.find(self._root)
+                    return _Look([], why)
                 news = self._changed(tree, listing)
             known = {item.path for item in news}
             for path in self._rivals(news) - known:
                 news.extend(self._one(tree, path))
         size = self._size + sum(_grown(item, self._patience) for item in news)
-        excess = too_large(size)
-        if excess is None:
-            self._size = size
-        return news, excess
+        return _Look(news, too_large(size), size, tree.identity)
 
     def _doubt(self, listing: Listing) -> str | None:
         """Why a listing is not to be believed as a whole."""
@@ -257,14 +265,13 @@ class Loader:
                 paths.update(path for path in self._resolver.holders(key) if path != item.path)
         return paths
 
-    def _believe(self, news: list[_News], missing: str | None, now: float) -> None:
-        self._missing = missing
+    def _believe(self, look: _Look, now: float) -> None:
+        self._missing = look.missing
         patience, resolver = self._patience, self._resolver
-        if missing is not None:
-            if self._first:
-                self._first = self._patient
+        if look.missing is not None:
             return
-        for item in news:
+        self._size, self._identity = look.size, look.identity
+        for item in look.news:
             patience.see(item.path, item.stamp, item.reading, now)
         touched: set[Key] = set()
         at_once = self._first or not self._patient
@@ -280,7 +287,7 @@ class Loader:
             touched |= self._yield(touched)
             ripe = patience.ripe(now, at_once=at_once)
         self._first = False
-        if news or touched:
+        if look.news or touched:
             resolver.resolve(touched)
             self._generation += 1
 

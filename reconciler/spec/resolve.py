@@ -64,14 +64,14 @@ class Resolver:
         """Decide again for these names, and for what hangs on them."""
         self._draft = _Draft(self.holdings)
         rest: set[Key] = set()
-        for key in touched:
+        for key in sorted(touched):
             if key[0] == "runs":
                 rest.add(key)
             else:
                 self._resolve_plain(key)
                 if key[0] == "engines":
                     rest |= self._users.get(key[1], set())
-        for key in rest:
+        for key in sorted(rest):
             self._resolve_workload(key)
         self.holdings = self._draft.done()
 

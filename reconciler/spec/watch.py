@@ -260,9 +260,9 @@ class Watcher:
             return False
 
     def _is_begun(self, path: str) -> bool:
-        """Whether somebody is about to write it: nothing to read before it is closed."""
+        """Whether somebody made it and is writing it: nothing to read before it is closed. A link has no writer."""
         try:
             found = os.lstat(os.path.join(self._root, path))
         except OSError:
             return False
-        return stat.S_ISREG(found.st_mode) and found.st_size == 0 and found.st_nlink == 1
+        return stat.S_ISREG(found.st_mode) and found.st_nlink == 1

@@ -40,8 +40,8 @@ MESSAGES = {
     "health: {interval: 5x}": "4:20: health.interval: cannot be '5x'; write a duration such as 90s or 10m, or a number "
     "of seconds, up to a year",
     "health: {timeout: 1ms}": "4:19: health.timeout: cannot be '1ms'; choose 50ms or more",
-    "health: {start: soon}": "4:17: health.start: cannot be 'soon'; write a duration such as 90s or 10m, or a number of "
-    "seconds, up to a year; or auto",
+    "health: {start: soon}": "4:17: health.start: cannot be 'soon'; write a duration such as 90s or 10m, or a number "
+    "of seconds, up to a year; or auto",
     "health: 5": "4:9: health: cannot be 5; write a mapping",
     "args: --fast": "4:7: args: cannot be this text; write a list",
     "context: 1.5": "4:10: context: cannot be 1.5; write a number",

@@ -1,4 +1,4 @@
-"""Text becomes the data that YAML 1.2 core means, with places; hostile text becomes a problem, quickly and in little memory."""
+"""Text becomes the data that YAML 1.2 core means, with places; hostile text becomes a problem, quickly."""
 
 import subprocess
 import sys
@@ -58,8 +58,7 @@ def slow(text: str) -> list[object]:
 @pytest.mark.parametrize(("text", "means"), SCALARS.items())
 def test_a_scalar_means_what_yaml_1_2_core_says(text: str, means: object) -> None:
     [data] = slow(f"a: {text}" if not text.startswith("- ") else f"a:\n{text}")
-    assert data == {"a": means}
-    assert type(data["a"]) is type(means)
+    assert repr(data) == repr({"a": means})
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
@@ -139,12 +138,48 @@ def test_empty_documents_declare_nothing() -> None:
         assert fast is None or fast == []
 
 
-PIECES = st.sampled_from(
-    [*SCALARS, "a", "b: 1", "- ", "- 1", "? ", ": ", "[", "]", "{", "}", ",", "'", '"', "#", " #c", "\n", "\n  ", "\n- ",
-     "---\n", "...\n", "\n---\n", "--- x\n", "&a ", "*a", "!t ", "!", "<<: ", "%YAML 1.1\n", "\t", "\r\n", "\r", "\ufeff",
-     "\x85", "\u2028", "é", "|", ">", "|2\n", "\\0", "\\", "a: 1\n", "a: 1\n", "b:\n  c: [1, 2]\n", "x: {y: no, z: ~}\n",
-     ".inf", ".nan", "-.INF", "1" * 25, "1" * 45, "1" * 400, "1.5e3", "0b1", "+0o7", "@", "`", "key: \"v\"\n", ": :", "::"]
-)  # fmt: skip
+MARKS = [
+    "- ",
+    "- 1",
+    "? ",
+    ": ",
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    "'",
+    '"',
+    "#",
+    " #c",
+    "|",
+    ">",
+    "|2\n",
+    "@",
+    "`",
+    "::",
+    ": :",
+]
+BREAKS = ["\n", "\n  ", "\n- ", "---\n", "...\n", "\n---\n", "--- x\n", "\t", "\r\n", "\r", "\ufeff", "\x85", "\u2028"]
+ODD = [
+    "&a ",
+    "*a",
+    "!t ",
+    "!",
+    "<<: ",
+    "%YAML 1.1\n",
+    "\\0",
+    "\\",
+    ".inf",
+    ".nan",
+    "-.INF",
+    "1.5e3",
+    "0b1",
+    "+0o7",
+    "é",
+]
+WHOLE = ["a", "b: 1", "a: 1\n", "b:\n  c: [1, 2]\n", "x: {y: no, z: ~}\n", 'key: "v"\n', "1" * 25, "1" * 45, "1" * 400]
+PIECES = st.sampled_from([*SCALARS, *MARKS, *BREAKS, *ODD, *WHOLE, "a: 1\n"])
 TEXTS = st.lists(PIECES, max_size=12).map("".join)
 
 
@@ -166,11 +201,7 @@ def test_where_the_fast_parser_is_believed_it_says_what_the_slow_one_says(text: 
     found = read_slow(text, "f")
     assert found.problem is None
     assert not any(document.problems for document in found.documents)
-    assert list(map(typed, fast)) == [typed((document.data, document.line)) for document in found.documents]
-
-
-def typed(pair: tuple[object, int]) -> str:
-    return repr(pair)
+    assert repr(fast) == repr([(document.data, document.line) for document in found.documents])
 
 
 JSONISH = st.recursive(

@@ -1,5 +1,4 @@
-"""The fleet that is believed: last good versions, patience with what is half-written, one place for each name (faults 34,
-39–41)."""
+"""The fleet that is believed: last good versions, patience, one place for each name (faults 34, 39–41)."""
 
 import os
 import shutil
