@@ -28,7 +28,13 @@ def _truth(value: object) -> object:
     return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
 
 
-Number = Annotated[int, BeforeValidator(_number)]
+# bounds stand within: outside of a validator they would be checked, and not be described
+Seq = Annotated[int, Field(ge=0, le=2**53), BeforeValidator(_number)]
+Page = Annotated[int, Field(ge=1, le=10_000), BeforeValidator(_number)]
+Index = Annotated[int, Field(ge=0, le=999), BeforeValidator(_number)]
+RunNumber = Annotated[int, Field(ge=1, le=2**53), BeforeValidator(_number)]
+Lines = Annotated[int, Field(ge=0, le=1_000_000), BeforeValidator(_number)]
+Count = Annotated[int, Field(ge=0, le=1000), BeforeValidator(_number)]
 Truth = Annotated[bool, BeforeValidator(_truth)]
 Subject = Annotated[str, Field(min_length=1, max_length=512)]
 
@@ -46,9 +52,9 @@ class Nothing(Given):
 class EventsQuery(Given):
     """Which events."""
 
-    since: Number = Field(default=0, ge=0, le=2**53)
+    since: Seq = 0
     """Only events after this number."""
-    limit: Number = Field(default=1000, ge=1, le=10_000)
+    limit: Page = 1000
     """At most so many."""
     newest: Truth = False
     """The newest of them, rather than the oldest; in any case oldest first."""
@@ -59,7 +65,7 @@ class EventsQuery(Given):
 class FollowQuery(Given):
     """Where to begin."""
 
-    since: Number = Field(default=0, ge=0, le=2**53)
+    since: Seq = 0
     """Only events after this number: where a reader was interrupted, the last it saw."""
     subject: Subject | None = None
     """Only of this workload and its slots, or of this slot, or `daemon`."""
@@ -68,11 +74,11 @@ class FollowQuery(Given):
 class LogQuery(Given):
     """Which log."""
 
-    index: Number = Field(default=0, ge=0, le=999)
+    index: Index = 0
     """Of the workload's instances, counted from 0."""
-    run: Annotated[int, BeforeValidator(_number), Field(ge=1, le=2**53)] | Literal["first-failure"] | None = None
+    run: RunNumber | Literal["first-failure"] | None = None
     """A run by its number, or the first of its failures in a row; the newest when not given."""
-    lines: Number = Field(default=1000, ge=0, le=1_000_000)
+    lines: Lines = 1000
     """So many of the last lines."""
     follow: Truth = False
     """Whether to go on with what it will write."""
@@ -81,14 +87,14 @@ class LogQuery(Given):
 class RestartBody(Given):
     """Which instance."""
 
-    index: Number | None = Field(default=None, ge=0, le=999)
+    index: Index | None = None
     """Of the workload's instances, counted from 0; all when not given."""
 
 
 class ScaleBody(Given):
     """How many."""
 
-    replicas: Number | None = Field(ge=0, le=1000)
+    replicas: Count | None
     """So many instead of what the file says, until the file says something else; null: what the file says."""
 
 

@@ -210,8 +210,9 @@ def _validated(parse: Callable[[], Given]) -> Given:
     try:
         return parse()
     except ValidationError as error:
+        # of a place the key alone: beneath it stand the names of our own types
         texts = [
-            ": ".join(filter(None, (".".join(map(str, one["loc"])), one["msg"].lower())))
+            ": ".join((*map(str, one["loc"][:1]), one["msg"].lower()))
             for one in error.errors(include_url=False, include_context=False, include_input=False)
         ]
         raise ApiError("; ".join(texts), status=400) from None
