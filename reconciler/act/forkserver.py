@@ -23,12 +23,14 @@ def serve(requests: socket.socket) -> None:
     """Fork a keeper for each request, until the daemon is gone."""
     while True:
         try:
-            data, descriptors, _, _ = socket.recv_fds(requests, keeper.PACKET, 1, socket.MSG_CMSG_CLOEXEC)
+            data, descriptors, _, _ = socket.recv_fds(requests, keeper.PACKET, 1)
         except OSError:
             return
         if not data:
             return
         packet = json.loads(data)
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)  # an engine that had it would hide its keeper's death
         try:
             pid = os.fork()
         except OSError as error:
