@@ -84,7 +84,7 @@ def plan(chosen: argparse.Namespace) -> int:
         return 0
     if fleet.problems or fleet.missing is not None:
         return 1
-    return 2 if changes(fleet, road) else 0
+    return 2 if any(change.mark != "!" for change in changes(fleet, road)) else 0
 
 
 def inventory(_: argparse.Namespace) -> int:
