@@ -117,9 +117,7 @@ class Events:
             where += " AND (subject = ? OR (subject > ? AND subject < ?))"
             values += [subject, f"{subject}/", f"{subject}0"]
         order = "DESC" if newest else "ASC"
-        query = (
-            f"SELECT * FROM events WHERE {where} ORDER BY seq {order} LIMIT ?"  # noqa: S608
-        )
+        query = f"SELECT * FROM events WHERE {where} ORDER BY seq {order} LIMIT ?"  # noqa: S608
         try:
             with contextlib.closing(sqlite3.connect(f"file:{quote(self._path)}?mode=ro", uri=True)) as connection:
                 connection.text_factory = lenient
