@@ -1,0 +1,87 @@
+"""The house is in order: schemas current, the example fleets valid, what the documents name exists."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from reconciler.model import kinds
+from reconciler.spec.load import load_once
+from reconciler.spec.schema import fleet_schema
+
+ROOT = Path(__file__).resolve().parent.parent
+PRODUCT = [*ROOT.glob("reconciler/**/*.py"), *ROOT.glob("tui/**/*.py")]
+DOCUMENTS = [path for path in ROOT.glob("**/*.md") if ".venv" not in path.parts and "bench-out" not in path.parts]
+FLEETS = ("fleet.d", "docs/example/fleet.d")
+
+
+def test_the_schema_is_current() -> None:
+    assert json.loads((ROOT / "schemas/fleet.schema.json").read_text()) == fleet_schema(), "run `make schema`"
+
+
+@pytest.mark.parametrize("fleet", FLEETS)
+def test_example_fleets_are_good(fleet: str) -> None:
+    loaded = load_once(str(ROOT / fleet))
+    assert loaded.problems == ()
+    assert loaded.missing is None
+
+
+@pytest.mark.parametrize(
+    "path", [path for fleet in FLEETS for path in sorted((ROOT / fleet).glob("**/*.yaml"))], ids=str
+)
+def test_examples_obey_the_schema_and_name_it(path: Path) -> None:
+    text = path.read_text()
+    named = re.match(r"# yaml-language-server: \$schema=(\S+)", text)
+    assert named, "its first line should name the schema"
+    assert (path.parent / named[1]).resolve() == ROOT / "schemas/fleet.schema.json"
+    for document in yaml.safe_load_all(text):
+        jsonschema.validate(document, fleet_schema())
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_paths_named_in_documents_exist(path: Path) -> None:
+    named = re.findall(r"`((?:reconciler|tui|tests|docs|schemas|systemd|fleet\.d)/[\w./-]+)`", path.read_text())
+    links = re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text())
+    absent = [name for name in named if not (ROOT / name).exists()]
+    absent += [link for link in links if not (path.parent / link).exists()]
+    made_by_a_reader = {"fleet.d/chat.yaml"}
+    assert not set(absent) - made_by_a_reader
+
+
+@pytest.mark.parametrize("kind", [*kinds.KINDS.values(), kinds.Health, kinds.Update, kinds.Gpus, kinds.Cache])
+def test_every_field_stands_in_the_manual(kind: type[kinds.Spec]) -> None:
+    manual = (ROOT / "docs/language.md").read_text()
+    for name, field in kind.model_fields.items():
+        assert field.description or name == "kind", f"{name} is not described"
+        assert name == "kind" or f"| `{field.alias or name}` |" in manual
+
+
+def test_every_command_stands_in_the_manual() -> None:
+    from reconciler.cli.parser import _VERBS
+
+    manual = (ROOT / "docs/language.md").read_text()
+    for verb in (entry[0] for entry in _VERBS):
+        assert re.search(rf"`(holdfast )?{verb}\b", manual), verb
+
+
+@pytest.mark.parametrize("path", PRODUCT, ids=lambda path: str(path.relative_to(ROOT)))
+def test_modules_are_small_and_hold_no_assert(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= 400, "which two ideas live in it?"
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree), "a module says what it turns into what"
+    assert not [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Assert)], "gone under python -O"
+
+
+def test_the_loop_stays_short() -> None:
+    assert (ROOT / "reconciler/loop.py").read_text().count("\n") <= 200
+
+
+def test_nothing_unpickles() -> None:
+    for path in PRODUCT:
+        assert "pickle" not in path.read_text()
+        assert "shell=True" not in path.read_text()
