@@ -105,7 +105,7 @@ def _headline(fleet: Fleet, found: Sequence[Change], *, colour: bool) -> str:
     changing = sum(change.mark != "!" for change in found)
     held = sum(change.verb == "paused" for change in found)
     blocked = len(found) - changing - held
-    parts = [counted(models, "model")]
+    parts = [counted(models, "model")] if models or not services else []
     parts += [counted(services, "service")] if services else []
     parts += [f"{changing} to change"] if changing else []
     parts += [f"{blocked} blocked"] if blocked else []

@@ -1,0 +1,137 @@
+"""up, run and down, with a real daemon and real processes."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.eventually import eventually
+
+pytestmark = pytest.mark.system
+TINY = "kind: Service\nname: tiny\ncommand: [sleep, infinity]\n"
+
+
+class Box:
+    """A fleet, a state directory, and the command line for them."""
+
+    def __init__(self, root: Path, environment: dict[str, str]) -> None:
+        self.files, self.state = root / "fleet.d", root / "state"
+        self.files.mkdir()
+        (self.files / "tiny.yaml").write_text(TINY)
+        self.environment = environment
+
+    def argv(self, *words: str) -> list[str]:
+        places = ["--fleet", str(self.files), "--state", str(self.state)]
+        return [sys.executable, "-m", "reconciler.cli", words[0], *places, *words[1:]]
+
+    def do(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.argv(*words), env=self.environment, capture_output=True, text=True, timeout=90, check=False
+        )
+
+    def begin(self, *words: str, **more: Any) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.argv(*words), env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more
+        )
+
+
+@pytest.fixture
+def box(tmp_path, environment) -> Generator[Box, None, None]:
+    made = Box(tmp_path, environment)
+    yield made
+    made.do("down", "--engines")
+
+
+def pid_of(text: str, what: str) -> int:
+    found = re.search(rf"{what}[^(]*\(pid (\d+)\)", text)
+    assert found, text
+    return int(found[1])
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_up_and_down_and_up_again_keep_one_engine(box):
+    up = box.do("up", "--detach")
+    assert up.returncode == 0, up.stderr
+    assert "tiny: ● ready 1/1" in up.stdout
+    assert "Next: `holdfast" in up.stdout
+    again = box.do("up", "--detach")
+    assert (again.returncode, "is running already" in again.stdout) == (0, True)
+    down = box.do("down")
+    assert down.returncode == 0
+    engine, daemon = pid_of(down.stdout, "tiny/0"), pid_of(down.stdout, "the daemon")
+    assert alive(engine)
+    eventually(lambda: not alive(daemon))
+    refused = box.do("down")
+    assert (refused.returncode, "holdfast up" in refused.stderr) == (1, True)
+    assert box.do("up", "--detach").returncode == 0
+    assert str(engine) in box.do("status", "tiny").stdout
+    ended = box.do("down", "--engines")
+    assert "stopped tiny/0" in ended.stdout
+    assert not alive(engine)
+    assert box.do("down", "--engines").stdout == "no engine was running\n"
+
+
+def test_ctrl_c_ends_the_daemon_and_leaves_the_engines_up(box):
+    process = box.begin("up")
+    lines: list[str] = []
+    eventually(lambda: (lines.append(process.stdout.readline()), "● ready" in lines[-1])[1])
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (130, "")
+    assert alive(pid_of(out, "tiny/0"))
+    assert "`holdfast up` takes them up again" in out
+    assert not alive(pid_of("".join(lines), "starting the daemon"))
+
+
+def test_a_daemon_of_another_fleet_is_named(box, tmp_path):
+    assert box.do("up", "--detach").returncode == 0
+    (tmp_path / "other.d").mkdir()
+    done = box.do("up", "--detach", str(tmp_path / "other.d"))
+    assert done.returncode == 1
+    assert str(tmp_path / "other.d") in done.stderr
+    assert str(box.files) in done.stderr
+
+
+def test_up_says_what_cannot_come_up_and_leaves_the_daemon(box):
+    (box.files / "tiny.yaml").write_text("kind: Service\nname: tiny\ncommand: [/no/such/program]\n")
+    done = box.do("up", "--detach", "--wait", "2s")
+    assert done.returncode == 1
+    assert done.stderr.startswith("holdfast: cannot bring everything up: tiny is ")
+    assert box.do("status").returncode == 3
+
+
+def test_up_does_not_wait_for_what_only_an_edit_can_mend(box):
+    (box.files / "tiny.yaml").write_text("kind: Service\nname: tiny\n")
+    done = box.do("up", "--detach", "--wait", "80s")
+    assert done.returncode == 1
+    assert "tiny.yaml:1:" in done.stderr
+
+
+def test_a_daemon_that_cannot_start_says_why_in_one_line(box):
+    box.state.mkdir(mode=0o700)
+    (box.state / "holdfast.sock").write_text("not a socket")
+    done = box.do("up", "--detach")
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "cannot listen at" in done.stderr
+    os.unlink(box.state / "holdfast.sock")
+
+
+def test_run_ends_cleanly_by_sigterm(box):
+    process = box.begin("run")
+    eventually(lambda: box.do("status").returncode == 0)
+    process.terminate()
+    assert process.wait(20) == 0
+    process.communicate()
