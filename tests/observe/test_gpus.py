@@ -192,6 +192,13 @@ def test_a_card_that_comes_is_seen(library, driver):
     eventually(lambda: [card["model"] for card in watch.seen()] == ["NVIDIA H200", "NVIDIA H200", "NVIDIA L4"])
 
 
+def test_a_card_that_goes_leaves_its_index_to_the_next(library, driver):
+    """Indices shift: nothing that was kept of the one is told of the other."""
+    watch = driver(TWO).watch(library)
+    watch.has("card GPU-b NVIDIA_H200 144384 0\n")
+    eventually(lambda: [(card["index"], card["uuid"]) for card in watch.seen()] == [(0, "GPU-b")])
+
+
 def test_after_stop_the_driver_is_asked_no_more(library, driver):
     """Its thread ends."""
     watch = driver(TWO).watch(library)

@@ -22,7 +22,7 @@ child.wait()
 """
 IN_AN_ORPHAN = """
 import subprocess, sys
-leave = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', sys.argv[1], '0'])"
+leave = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', sys.argv[1], '0'], process_group=0)"
 subprocess.run([sys.executable, "-c", leave, sys.argv[1]])
 sys.stdin.read()
 """
@@ -123,7 +123,7 @@ def test_a_port_of_a_child_is_no_strangers(spawn):
 
 
 def test_a_port_of_an_orphan_in_the_same_session_is_no_strangers(spawn):
-    """An engine may leave its parent; it does not leave the session."""
+    """An engine may leave its parent and its process group; it does not leave the session."""
     process, port = spawn(IN_AN_ORPHAN, SERVE)
     assert ports.stranger(port, process.pid) is None
 
