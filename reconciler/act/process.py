@@ -20,6 +20,8 @@ from reconciler.model.status import Reason
 
 SILENCE = 60.0
 """Seconds after which a keeper that said nothing is asked whether it is there."""
+PATIENCE = 0.8
+"""Seconds that a look waits for one slot."""
 OLD_LOGS = 64
 """Log directories of forgotten slots that are kept."""
 
@@ -41,6 +43,7 @@ class ProcessRuntime:
         soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0] if nofile is None else nofile
         self._on_change = on_change
         self._slots: dict[str, Slot] = {}
+        self._finding: set[asyncio.Task[None]] = set()
         self._unlisted: str | None = None
         self._barren: str | None = None
         self._site = Site(
@@ -89,9 +92,18 @@ class ProcessRuntime:
             for slot in self._slots.values()
             if not slot.lock.locked() and (slot.doubtful or slot.vacant or slot.silent_for() > SILENCE)
         ]
-        await asyncio.gather(*(slot.find() for slot in doubtful))
+        await asyncio.gather(*(self._find(slot) for slot in doubtful))
         for slot in doubtful:
             self._drop_if_vacant(slot)
+
+    async def _find(self, slot: Slot) -> None:
+        """One that hangs is Unknown, and nobody waits for it."""
+        task = asyncio.create_task(slot.find())
+        self._finding.add(task)
+        task.add_done_callback(self._finding.discard)
+        done, _ = await asyncio.wait([task], timeout=PATIENCE)
+        if not done:
+            slot.doubt(f"its keeper has not answered for {PATIENCE} s")
 
     async def start(self, launch: Launch, secrets: Mapping[str, str]) -> None:
         """Record, have a keeper, order; returns when it was exec'd. Raises TransientError or TerminalError.
@@ -134,6 +146,8 @@ class ProcessRuntime:
 
     async def close(self) -> None:
         """Let go of everything; keepers and engines stay."""
+        for task in self._finding:
+            task.cancel()
         for slot in self._slots.values():
             slot.close()
         await self._site.hatchery.close()

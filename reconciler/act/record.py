@@ -34,6 +34,7 @@ class Record:
 
 
 _RECORD = TypeAdapter(Record)
+_FILES = ("launch.tmp", "run.json", "out", "lock", "keeper.sock", "keeper.err", "launch.json")
 
 
 class BrokenRecordError(Exception):
@@ -105,12 +106,16 @@ def commit(path: str) -> None:
 
 
 def discard(path: str, *, fresh: bool) -> None:
-    """Undo `prepare`."""
-    if fresh:
-        shutil.rmtree(path, ignore_errors=True)
-    else:
+    """Undo `prepare`; `fresh`: the whole directory. Needs no descriptor, unless an engine left something at home."""
+    for name in _FILES if fresh else _FILES[:1]:
         with contextlib.suppress(OSError):
-            os.unlink(f"{path}/launch.tmp")
+            os.unlink(f"{path}/{name}")
+    if fresh:
+        try:
+            os.rmdir(f"{path}/home")
+            os.rmdir(path)
+        except OSError:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def rewrite(path: str, record: Record) -> None:

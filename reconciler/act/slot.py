@@ -82,25 +82,30 @@ class Slot:
         async with self.lock:
             await self._find()
 
+    def doubt(self, reason: str) -> None:
+        """Until it is known better, it is Unknown."""
+        self._trouble = reason
+        self._refresh()
+
     async def _find(self) -> None:
+        trouble: str | None = None
         try:
             if self._record is None or not self._linked:  # else what we wrote is what is there
                 self._record = record.read(self.path) or self._unrecorded()
-            self._trouble = None
             if self._record is not None:
                 await self._reach(self._record)
         except BrokenRecordError as error:
+            trouble = str(error)
             if error.empty and record.deserted(self.path, self.name):
                 record.discard(self.path, fresh=True)  # cut off by a power cut; nothing of it can run
-                self._record, self._trouble = None, None
-            else:
-                self._trouble = str(error)
+                self._record, trouble = None, None
         except TimeoutError:
-            self._trouble = f"its keeper has not answered for {HELLO:.0f} s"
+            trouble = f"its keeper has not answered for {HELLO:.0f} s"
         except (LostError, RefusedError) as error:
-            self._trouble = f"its keeper does not answer: {error}"
+            trouble = f"its keeper does not answer: {error}"
         except OSError as error:
-            self._trouble = str(record.failure(f"see {self.path}", error))
+            trouble = str(record.failure(f"see {self.path}", error))
+        self._trouble = trouble
         self._refresh()
 
     def _unrecorded(self) -> None:
@@ -110,9 +115,8 @@ class Slot:
         except FileNotFoundError:
             run = None
         if run is not None and run.run > 0:
-            raise BrokenRecordError(
-                f"cannot read {self.path}/launch.json: no such file, though run {run.run} was started"
-            )
+            message = f"cannot read {self.path}/launch.json: no such file, though run {run.run} was started"
+            raise BrokenRecordError(message, empty=True)
         if not record.kept(self.path):
             record.discard(self.path, fresh=True)
 

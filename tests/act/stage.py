@@ -25,7 +25,7 @@ def py(script):
     return (sys.executable, "-I", "-S", "-c", script)
 
 
-def launch(slot="chat/0", run=1, argv=SLEEP, *, env=None, directory=None, strikes=Strikes()):
+def launch(slot="chat/0", run=1, argv=SLEEP, *, env=None, directory=None, strikes=None):
     return Launch(
         slot=slot,
         run=run,
@@ -38,7 +38,7 @@ def launch(slot="chat/0", run=1, argv=SLEEP, *, env=None, directory=None, strike
         fingerprint="f1",
         live="l1",
         settings="{}",
-        strikes=strikes,
+        strikes=strikes or Strikes(),
     )
 
 
@@ -112,24 +112,28 @@ def identity(pid):
     return None if found is None else (pid, found.start)
 
 
-async def ended(runtime, slot="chat/0"):
+async def ended(runtime: ProcessRuntime, slot: str = "chat/0") -> Exited:
     """How its run ended, once it has."""
 
-    def look():
+    def look() -> Exited | None:
         instance = runtime.instances.get(slot)
-        return instance is not None and isinstance(instance.phase, Exited) and instance.phase
+        return instance.phase if instance is not None and isinstance(instance.phase, Exited) else None
 
-    return await eventually_async(look, what=f"{slot} has ended")
+    phase = await eventually_async(look, what=f"{slot} has ended")
+    assert phase is not None
+    return phase
 
 
-async def running(runtime, slot="chat/0"):
+async def running(runtime: ProcessRuntime, slot: str = "chat/0") -> Running:
     """Its phase, once it runs."""
 
-    def look():
+    def look() -> Running | None:
         instance = runtime.instances.get(slot)
-        return instance is not None and isinstance(instance.phase, Running) and instance.phase
+        return instance.phase if instance is not None and isinstance(instance.phase, Running) else None
 
-    return await eventually_async(look, what=f"{slot} runs")
+    phase = await eventually_async(look, what=f"{slot} runs")
+    assert phase is not None
+    return phase
 
 
 async def said(stage, text, *, slot="chat/0", run=1):
