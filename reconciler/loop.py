@@ -94,7 +94,7 @@ class Loop:
         for action in decided.actions:
             self._dispatch(action)
         # publishing waits until what was decided has been set going
-        asyncio.get_running_loop().call_soon(self._publish, fleet, observation, demand, decided, now)
+        asyncio.get_running_loop().call_soon(self._publish, fleet, observation, demand, decided, now, again is not None)
         return min(time for time in (again, decided.wake_at, now + self.every) if time is not None)
 
     def _dispatch(self, action: Action) -> None:
@@ -166,11 +166,21 @@ class Loop:
                 except OSError as error:
                     log.warning("cannot keep what was asked for by command: %s", error)
 
-    def _publish(self, fleet: Fleet, observation: Observation, demand: Demand, decided: Plan, now: float) -> None:
+    def _publish(  # noqa: PLR0917 -- what one pass knew, handed on by call_soon
+        self, fleet: Fleet, observation: Observation, demand: Demand, decided: Plan, now: float, settling: bool
+    ) -> None:
         before = self.summary
         degraded = self.outside.degraded()
         after = summarise(
-            fleet, observation, demand, self.memory, plan=decided, now=now, before=before, degraded=degraded
+            fleet,
+            observation,
+            demand,
+            self.memory,
+            plan=decided,
+            now=now,
+            before=before,
+            degraded=degraded,
+            settling=settling,
         )
         self.summary = after
         self.outside.publish(after, happenings(before.status if before else None, after.status, decided))

@@ -14,7 +14,7 @@ import signal
 import time
 
 from reconciler.act import family, oom, procfs, runfile, spawn
-from reconciler.act.logfile import LogFile, mark_first_failure
+from reconciler.act.logfile import TAIL, LogFile, mark_first_failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -290,7 +290,7 @@ class Charge:
             detail = "it did not end on SIGTERM and was killed"
         elif run.asked is None:
             lost = end.code is None and end.signal is None
-            detail = "it ended while its keeper was gone" if lost else self._last_words()
+            detail = "it ended while its keeper was gone" if lost else self._last_words() if end.code else ""
         self._settle(detail=detail)
         self._tell()
 
@@ -325,7 +325,8 @@ class Charge:
         if self._log is None or self._secrets is None:
             return ""
         lines = self._log.tail.decode(errors="replace").split("\n")
-        last = next((line for line in reversed(lines) if line.strip()), "")
+        whole = lines if len(self._log.tail) < TAIL else lines[1:]  # of a line that was cut, a secret may be left
+        last = next((line for line in reversed(whole) if line.strip()), "")
         for secret in self._secrets:
             last = last.replace(secret, "***")
         return "".join(letter if letter.isprintable() else " " for letter in last).strip()[:200]

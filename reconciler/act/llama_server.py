@@ -221,8 +221,9 @@ def _parse(arguments: Sequence[str], table: Sequence[_Flag], params: Params) -> 
         if flag is None:
             near = difflib.get_close_matches(word, known, n=1, cutoff=0.7)
             hint = f"did you mean {near[0]}? " if near else ""
-            named = " ".join(sorted(max(flag.names, key=len) for flag in table))
-            raise _FlagError(f"cannot understand {word}: {hint}the embedded server knows {named}")
+            raise _FlagError(
+                f"cannot understand {word}: {hint}`python -m reconciler.act.llama_server --help` lists all"
+            )
         value = next(words, None) if flag.value else ""
         if value is None:
             raise _FlagError(f"cannot set {word}: give {flag.value} after it")

@@ -19,7 +19,7 @@ RUNS = 5
 RATE = 8 * 2**20
 BURST = 32 * 2**20
 FIRST = "first-failure"
-TAIL = 512
+TAIL = 4096
 _RETRY = 0.2
 
 

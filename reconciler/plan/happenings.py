@@ -7,6 +7,7 @@ from typing import Literal
 from reconciler.model.plan import Action, Drain, Forget, Plan, Start, Stop, Update
 from reconciler.model.quantity import print_duration
 from reconciler.model.status import Condition, Event, Reason, Replica, Status, WorkloadStatus
+from reconciler.plan.words import ASKED
 
 Severity = Literal["info", "warning", "error"]
 _FAILURES = frozenset(
@@ -120,10 +121,12 @@ def _turned(was: Replica | None, now_is: Replica, now: float) -> Iterator[Happen
         case "failing":
             yield Happening(severity="warning", subject=slot, reason=Reason.ProbeFailing, message=now_is.detail)
         case "exited" if was is not None:
-            severity: Severity = "info" if was.state == "stopping" else "error"
-            lasted = f" after {print_duration(max(0.0, now - was.since))}" if was.since is not None else ""
-            text = f"{now_is.detail}{lasted if was.state != 'stopping' else ''}"
-            yield Happening(severity=severity, subject=slot, reason=Reason.Exited, message=text)
+            asked = was.state == "stopping" or now_is.detail.startswith(ASKED)
+            severity: Severity = "info" if asked else "error"
+            # a run that began and ended between two passes was never seen: how long it lasted is not known
+            seen = was.run == now_is.run and was.since is not None and not asked
+            lasted = f" after {print_duration(max(0.0, now - (was.since or now)))}" if seen else ""
+            yield Happening(severity=severity, subject=slot, reason=Reason.Exited, message=f"{now_is.detail}{lasted}")
         case "unknown":
             yield Happening(severity="warning", subject=slot, reason=Reason.Unknown, message=now_is.detail)
         case _:

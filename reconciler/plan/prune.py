@@ -30,7 +30,7 @@ def held(
     doomed = [name for name in gone if name not in blocked and name not in memory.consents]
     everything = len(fleet.workloads) + len(gone)
     if fleet.missing is not None:
-        why = f"cannot believe {fleet.root}: {fleet.missing}; what ran goes on as it was"
+        why = f"{fleet.missing}; what ran goes on as it was"
     elif everything >= SMALL and len(doomed) > SHARE * everything:
         why = f"{len(doomed)} of {everything} workloads are gone from the files at once; they go on as they were"
     else:

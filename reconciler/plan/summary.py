@@ -74,8 +74,12 @@ def summarise(
     now: float,
     before: Summary | None = None,
     degraded: tuple[str, ...] = (),
+    settling: bool = False,
 ) -> Summary:
-    """How every workload does after this pass. Rows of `before` are taken over where nothing about them changed."""
+    """How every workload does after this pass. Rows of `before` are taken over where nothing about them changed.
+
+    `settling`: files are about to be believed that are not yet, so nothing has converged.
+    """
     inputs = _inputs(fleet, observation, demand, memory, plan)
     rows: dict[str, WorkloadStatus] = {}
     known: Mapping[str, Inputs] = before.inputs if before is not None else {}
@@ -96,7 +100,12 @@ def summarise(
         root=fleet.root,
         revision=fleet.revision,
         now=now,
-        converged=not plan.actions and not memory.in_flight and not waiting and settled and not fleet.problems,
+        converged=not plan.actions
+        and not memory.in_flight
+        and not waiting
+        and settled
+        and not fleet.problems
+        and not settling,
         workloads=rows,
         gpus=() if isinstance(observation.gpus, Unknown) else tuple(_gpu(gpu, instances) for gpu in observation.gpus),
         problems=fleet.problems,
@@ -108,7 +117,7 @@ def summarise(
 def _unknowns(fleet: Fleet, observation: Observation) -> tuple[str, ...]:
     facts = (("gpus", observation.gpus), ("instances", observation.instances), ("listening ports", observation.ports))
     texts = [f"cannot see {name}: {fact.reason}" for name, fact in facts if isinstance(fact, Unknown)]
-    return (*texts, *([f"cannot believe {fleet.root}: {fleet.missing}"] if fleet.missing is not None else []))
+    return (*texts, *([fleet.missing] if fleet.missing is not None else []))
 
 
 def _inputs(fleet: Fleet, observation: Observation, demand: Demand, memory: Memory, plan: Plan) -> dict[str, Inputs]:

@@ -2,11 +2,14 @@
 
 from reconciler.model.observation import Exited
 
+ASKED = "was stopped"
+"""What the words of an end that we had asked for begin with."""
+
 
 def ended(end: Exited) -> str:
     """How it ended, in words."""
     if end.asked is not None:
-        text = f"was stopped: {end.asked.value}"
+        text = f"{ASKED}: {end.asked.value}"
     elif end.oom:
         text = "was killed: out of memory"
     elif end.signal is not None:

@@ -597,10 +597,10 @@ def test_a_broken_file_holds_what_ran_before_even_across_a_restart_of_the_daemon
 
 
 def test_a_missing_directory_removes_nothing() -> None:
-    empty = fleet("", missing="it does not exist; create it")
+    empty = fleet("", missing="fleet.d cannot be believed: it is gone")
     decided = decide(empty, machine(instance(fleet(TINY), "tiny/0")))
     assert text(decided) == (
-        "blocked tiny: PruneNeedsConsent (cannot believe fleet.d: it does not exist; create it; what ran goes on as it was until "
+        "blocked tiny: PruneNeedsConsent (fleet.d cannot be believed: it is gone; what ran goes on as it was until "
         "`holdfast apply --prune`)"
     )
 

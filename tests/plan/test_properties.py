@@ -129,7 +129,11 @@ def situations(draw: st.DrawFn) -> tuple[Fleet, Observation, Memory]:
     return fleet, observation, memory
 
 
-thoroughly = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much])
+thoroughly = settings(
+    max_examples=250,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+)
 
 
 @thoroughly

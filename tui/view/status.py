@@ -55,6 +55,8 @@ def why(row: WorkloadStatus) -> str:
     if row.ready:
         return row.note
     ready, _, stalled = row.conditions
+    if row.paused and ready.reason is Reason.Paused:
+        return row.note
     told = stalled if stalled.status == "True" else ready
     text = told.message or " ".join(split_words(told.reason))
     return f"{row.note}; {text}" if row.note else text
@@ -119,10 +121,14 @@ def transition(row: WorkloadStatus) -> str:
 
 
 def _headline(status: Status, *, colour: bool) -> str:
-    ready = sum(row.ready for row in status.workloads.values())
+    meant = [row for row in status.workloads.values() if row.ready or not row.paused]
+    ready = sum(row.ready for row in meant)
+    paused = len(status.workloads) - len(meant)
     revision = f" @ {status.revision}" if status.revision else ""
     text = f"{line(status.root)}{revision} on {line(status.host)}"
-    return f"{paint(text, 'bold', colour=colour)} · {ready} of {len(status.workloads)} ready"
+    return f"{paint(text, 'bold', colour=colour)} · {ready} of {len(meant)} ready" + (
+        f" · {paused} paused" if paused else ""
+    )
 
 
 def _table(status: Status, rows: Sequence[WorkloadStatus], *, width: int, colour: bool) -> list[str]:
