@@ -7,7 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
-from reconciler.act import procfs
+from reconciler.act import procfs, runfile
 from reconciler.act.process import ProcessRuntime
 from reconciler.model.observation import Exited, Running
 from reconciler.model.plan import Launch, Probe, Strikes
@@ -71,6 +71,12 @@ class Stage:
         """Keepers and engines of this state directory."""
         return [pid for pid in procfs.pids() if self._ours(pid)]
 
+    def recorded(self, slot="chat/0") -> runfile.Run:
+        """What its keeper has written down."""
+        run = runfile.read(str(self.path(slot) / "run.json"))
+        assert run is not None
+        return run
+
     def keepers(self, slot="chat/0"):
         return [pid for pid in procfs.pids() if self._at(pid) == str(self.path(slot)) and comm(pid).startswith("hf:")]
 
@@ -107,9 +113,10 @@ def alive(pid):
     return found is not None and not found.ended
 
 
-def identity(pid):
+def identity(pid: int) -> tuple[int, int]:
+    """Its pid and start time; no process has these once it is gone."""
     found = procfs.stat(pid)
-    return None if found is None else (pid, found.start)
+    return (pid, -1) if found is None else (pid, found.start)
 
 
 async def ended(runtime: ProcessRuntime, slot: str = "chat/0") -> Exited:

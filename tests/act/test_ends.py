@@ -40,7 +40,7 @@ def carriers(token):
 
 
 def token_of(stage):
-    return runfile.read(str(stage.path() / "run.json")).token
+    return stage.recorded().token
 
 
 async def with_children(stage, runtime, run=1):
@@ -160,7 +160,7 @@ def test_a_stop_goes_on_when_daemon_and_keeper_are_killed_in_it(stage):
 
 def forge(stage, **fields):
     path = stage.path() / "run.json"
-    run = runfile.read(str(path))
+    run = stage.recorded()
     for name, value in fields.items():
         setattr(run, name, value)
     path.write_bytes(runfile.encode(run))

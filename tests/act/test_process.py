@@ -44,8 +44,7 @@ def test_a_second_runtime_adopts_what_the_first_left(stage):
             before = dict(runtime.instances)
         async with stage.runtime() as runtime:
             assert runtime.instances == before
-            pids = [identity(instance.phase.pid) for instance in before.values()]
-            assert None not in pids
+            assert all(alive(instance.phase.pid) for instance in before.values())
 
     live(scene())
 
@@ -63,10 +62,12 @@ def test_a_killed_daemon_leaves_its_engines_with_the_same_pid_and_start_time(sta
         "asyncio.run(main())\n"
     )
     daemon = subprocess.Popen([sys.executable, "-c", script, stage.state], cwd=ROOT, stdout=subprocess.PIPE)
-    was = identity(int(daemon.stdout.readline()))
+    assert daemon.stdout is not None
+    with daemon.stdout:
+        was = identity(int(daemon.stdout.readline()))
+    assert alive(was[0])
     daemon.kill()
     daemon.wait()
-    daemon.stdout.close()
 
     async def scene():
         async with stage.runtime() as runtime:
@@ -131,8 +132,8 @@ def test_an_order_whose_daemon_died_at_once_is_carried_out_once(stage):
             sock.send(json.dumps({"id": 1, "op": "start", "run": 1}).encode())
         sock.close()
         await hatchery.close()
-        await eventually_async(lambda: runfile.read(str(stage.path() / "run.json")).phase == runfile.RUNNING)
-        pid = runfile.read(str(stage.path() / "run.json")).pid
+        await eventually_async(lambda: stage.recorded().phase == runfile.RUNNING)
+        pid = stage.recorded().pid
         async with stage.runtime() as runtime:
             assert (await running(runtime)).pid == pid
 
@@ -190,7 +191,7 @@ def test_how_an_engine_ends_while_no_daemon_is_there_is_written_down(stage, argv
     async def scene():
         async with stage.runtime() as runtime:
             await runtime.start(launch(argv=sh("sleep 0.2; " + argv[2])), {})
-        eventually(lambda: runfile.read(str(stage.path() / "run.json")).phase == runfile.EXITED)
+        eventually(lambda: stage.recorded().phase == runfile.EXITED)
         async with stage.runtime() as runtime:
             end = await ended(runtime)
             assert (end.code, end.signal, end.asked) == (code, number, None)
@@ -297,7 +298,7 @@ def test_after_a_restart_of_the_machine_runs_are_lost_and_not_failed(stage):
         stage.clear()  # as a machine does
         path = stage.path() / "launch.json"
         path.write_text(path.read_text().replace(procfs.boot_id(), "another-boot"))
-        block = runfile.read(str(stage.path() / "run.json"))
+        block = stage.recorded()
         block.boot = "another-boot"
         (stage.path() / "run.json").write_bytes(runfile.encode(block))
         async with stage.runtime() as runtime:
@@ -377,7 +378,7 @@ def test_no_secret_is_in_any_file_argument_or_keeper(stage):
                     if path.is_file():
                         assert canary.encode() not in path.read_bytes()
             for pid in stage.processes():
-                assert canary.encode() not in procfs.read(f"/proc/{pid}/cmdline")
+                assert canary.encode() not in (procfs.read(f"/proc/{pid}/cmdline") or b"")
                 assert pid == engine or not any(canary in text for text in environ(pid))
             assert canary not in repr(runtime.instances)
             await runtime.stop("chat/0", 1, 5.0, Reason.StopAsked)
