@@ -38,10 +38,10 @@ schema: $(RUN_READY) ## write schemas/ from the code
 
 lock: $(DEV_READY) ## resolve the dependencies again, with hashes
 	@$(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --no-header --no-emit-index-url \
-		--no-emit-find-links --no-emit-trusted-host --allow-unsafe --extra demo --output-file requirements.txt pyproject.toml
+		--no-emit-find-links --no-emit-trusted-host --allow-unsafe --extra clone --output-file requirements.txt pyproject.toml
 	@$(BIN)/pip-compile --quiet --upgrade --generate-hashes --strip-extras --no-header --no-emit-index-url \
 		--no-emit-find-links --no-emit-trusted-host --allow-unsafe --constraint requirements.txt \
-		--extra demo --extra dev --output-file requirements-dev.txt pyproject.toml
+		--extra clone --extra dev --output-file requirements-dev.txt pyproject.toml
 
 clean: ## remove what was made here
 	@rm -rf .venv models bench-out test-artifacts
