@@ -15,6 +15,7 @@ help: ## what there is
 
 up: $(RUN_READY) models/demo.gguf ## set everything up and keep fleet.d running; ends when the demo model is Ready
 	@$(BIN)/holdfast up fleet.d --detach --wait 120s
+	@echo "(holdfast is $(BIN)/holdfast; \`. $(BIN)/activate\` puts it on your PATH)"
 
 down: ## stop the daemon and every engine it keeps
 	@$(BIN)/holdfast down --engines
