@@ -3,6 +3,8 @@
 import ast
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import jsonschema
@@ -79,6 +81,14 @@ def test_modules_are_small_and_hold_no_assert(path: Path) -> None:
 
 def test_the_loop_stays_short() -> None:
     assert (ROOT / "reconciler/loop.py").read_text().count("\n") <= 200
+
+
+def test_the_unit_leaves_engines_alone_and_is_understood() -> None:
+    unit = ROOT / "systemd/holdfast.service"
+    assert "KillMode=process" in unit.read_text().splitlines()
+    if shutil.which("systemd-analyze"):
+        done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_nothing_unpickles() -> None:

@@ -76,6 +76,9 @@ def run(slot: str, workload: Workload, facts: Facts) -> Iterator[Decision]:
     """Make a wanted slot run what its workload says."""
     if slot in facts.memory.in_flight:
         return
+    if (failed := _failed(slot, facts, workload.digest)) is not None:
+        yield failed
+        return
     instance = facts.instances.get(slot)
     if instance is None:
         yield from _start(slot, workload, facts, run=1, strikes=Strikes(), reason=Reason.NotRunning)
@@ -188,6 +191,9 @@ def remove(slot: str, reason: Reason, facts: Facts, *, update: UpdateSpec | None
     """Make a slot that is not wanted disappear."""
     if slot in facts.memory.in_flight:
         return
+    if (failed := _failed(slot, facts)) is not None:
+        yield failed
+        return
     instance = facts.instances[slot]
     phase, launch = instance.phase, instance.launch
     match phase:
@@ -207,6 +213,9 @@ def keep(slot: str, facts: Facts) -> Iterator[Decision]:
     """Keep a slot as it was last started: its declaration cannot be read or its removal needs consent."""
     if slot in facts.memory.in_flight:
         return
+    if (failed := _failed(slot, facts)) is not None:
+        yield failed
+        return
     instance = facts.instances[slot]
     phase, launch = instance.phase, instance.launch
     if isinstance(phase, Stopping):
@@ -215,10 +224,8 @@ def keep(slot: str, facts: Facts) -> Iterator[Decision]:
     if not isinstance(phase, Exited) or phase.asked in (Reason.NotInFleet, Reason.ScaledDown, Reason.StopAsked):
         return
     strikes, wait = backoff.after(launch.strikes, phase, slot)
-    failure = facts.memory.failures.get(slot)
-    until = max(phase.at + wait, failure.at + backoff.delay(failure.count, slot) if failure else 0.0)
-    if facts.now < until:
-        yield Blocked(subject=slot, reason=Reason.BackingOff, detail=ended(phase), until=until)
+    if facts.now < phase.at + wait:
+        yield Blocked(subject=slot, reason=Reason.BackingOff, detail=ended(phase), until=phase.at + wait)
         return
     again = replace(launch, run=launch.run + 1, strikes=strikes)
     no_room = facts.free().fits(again)
@@ -240,12 +247,6 @@ def _start(
     detail: str = "",
     before: Launch | None = None,
 ) -> Iterator[Decision]:
-    failure = facts.memory.failures.get(slot)
-    if failure is not None and failure.digest == workload.digest:
-        until = failure.at + backoff.delay(failure.count, slot)
-        if facts.now < until:
-            yield Blocked(subject=slot, reason=failure.reason, detail=failure.detail, until=until)
-            return
     launch = _launch(slot, workload, facts, facts.free(), run=run, strikes=strikes, before=before)
     if isinstance(launch, Blocked):
         yield launch
@@ -277,6 +278,17 @@ def _launch(
     if isinstance(launch, engines.Refusal):
         return Blocked(subject=slot, reason=launch.reason, detail=launch.detail)
     return launch
+
+
+def _failed(slot: str, facts: Facts, digest: str = "") -> Blocked | None:
+    """What keeps a slot waiting whose last action could not be carried out; an edit ends the waiting."""
+    failure = facts.memory.failures.get(slot)
+    if failure is None or (digest and failure.digest not in ("", digest)):
+        return None
+    until = failure.at + backoff.delay(failure.count, slot)
+    if facts.now >= until:
+        return None
+    return Blocked(subject=slot, reason=failure.reason, detail=failure.detail, until=until)
 
 
 def _gpus_of(launch: Launch, facts: Facts) -> tuple[Gpu, ...]:

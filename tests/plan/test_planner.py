@@ -491,6 +491,32 @@ goes on as it was (SpecChanged))
         plan="start tiny/0: NotRunning",
     ),
     Case(
+        situation="a stop that could not be carried out is not tried again at once",
+        fleet=TINY + "env: {A: b}",
+        on=started(TINY),
+        memory=Memory(
+            failures={"tiny/0": Failure(at=NOW, count=1, reason=Reason.StartFailed, detail="no answer", digest="")}
+        ),
+        plan="blocked tiny/0: StartFailed (no answer)",
+    ),
+    Case(
+        situation="an update that could not be recorded is not tried again at once",
+        fleet=TINY + "priority: 500",
+        on=started(TINY),
+        memory=Memory(
+            failures={
+                "tiny/0": Failure(
+                    at=NOW,
+                    count=1,
+                    reason=Reason.DiskFull,
+                    detail="full",
+                    digest=fleet(TINY + "priority: 500").workloads["tiny"].digest,
+                )
+            }
+        ),
+        plan="blocked tiny/0: DiskFull (full)",
+    ),
+    Case(
         situation="best fit: the fullest gpu that still has room",
         fleet=CHAT,
         on=lambda: machine(gpus=(gpu(0), gpu(1, used=50), gpu(2, used=70))),
