@@ -80,8 +80,9 @@ def _only_one(settings: Settings) -> Generator[None]:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            # not flock: a child between its fork and its exec would hold that beyond our death
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
             who = os.pread(descriptor, 4096, 0).decode(errors="replace").strip() or "another process"
             raise HoldfastError(
                 f"cannot start: {who} is at work in {settings.state}; "

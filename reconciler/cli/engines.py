@@ -64,8 +64,8 @@ def _alone(state: str) -> Generator[None, None, None]:
     descriptor = os.open(os.path.join(state, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
             raise HoldfastError(f"cannot stop engines: a daemon is at work in {state}; stop it first") from None
         yield
     finally:
