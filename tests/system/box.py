@@ -67,12 +67,13 @@ class Box:
     def daemon(self, *, before: tuple[str, ...] = (), answers: bool = True) -> subprocess.Popen[bytes]:
         """Start it, and wait until it has looked once. `before` is a program that becomes it."""
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(
+            self.process = process = subprocess.Popen(
                 [*before, *self.argv()], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT
             )
         if answers:
-            eventually(lambda: self.look() is not None, within=LATEST, what="the daemon answers")
-        return self.process
+            eventually(lambda: self.look() or process.poll() is not None, within=LATEST, what="the daemon answers")
+            assert process.poll() is None, f"the daemon has ended: {last_words(self)}"
+        return process
 
     def kill(self) -> None:
         """SIGKILL it."""
@@ -126,8 +127,9 @@ class Box:
 
         def look():
             found = self.look()
-            there = found is not None and found.converged and set(found.workloads) == set(names)
-            return found if there and all(row.ready for row in found.workloads.values()) else None
+            if found is None or not found.converged or set(found.workloads) != set(names):
+                return None
+            return found if all(row.ready for row in found.workloads.values()) else None
 
         return eventually(look, within=within, what=f"{names} converge")
 
@@ -140,7 +142,9 @@ class Box:
         """Wait for an event whose text holds all these words."""
 
         def look():
-            return next((e for e in self.events(subject) if all(word in f"{e.reason} {e.message}" for word in words)), 0)
+            return next(
+                (e for e in self.events(subject) if all(word in f"{e.reason} {e.message}" for word in words)), 0
+            )
 
         return eventually(look, within=within, what=f"an event says {words}")
 
