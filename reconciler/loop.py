@@ -18,6 +18,7 @@ from reconciler.model.plan import Action, Drain, Forget, Plan, Stop, Update
 from reconciler.model.status import Reason
 from reconciler.plan.happenings import Happening, failed, happenings
 from reconciler.plan.planner import plan
+from reconciler.plan.prune import believed
 from reconciler.plan.summary import Summary, summarise
 
 log = logging.getLogger(__name__)
@@ -69,15 +70,15 @@ class Loop:
 
     async def run(self) -> None:
         """Pass after pass until cancelled. Actions in flight are left to their fate: the next life finds them."""
+        running = asyncio.get_running_loop()
         try:
             while True:
                 self._woken.clear()
                 wake_at = self.look()
-                timeout = max(0.0, min(wake_at - self.outside.clock(), self.every))
-                try:
-                    await asyncio.wait_for(self._woken.wait(), timeout)
-                except TimeoutError:
-                    continue
+                # a timer beside the event, as wait_for takes two more turns of the event loop
+                timer = running.call_later(min(wake_at - self.outside.clock(), self.every), self._woken.set)
+                await self._woken.wait()
+                timer.cancel()
         finally:
             for task in self._tasks:
                 task.cancel()
@@ -88,6 +89,7 @@ class Loop:
         fleet, again = self.outside.load()
         observation, demand = self.outside.observe(), self.outside.demand()
         self._settle(fleet, observation)
+        fleet = believed(fleet, self.memory)
         decided = plan(fleet, observation, demand, self.memory, now)
         self.passes += 1
         self.fleet, self.observation, self.plan = fleet, observation, decided
@@ -150,7 +152,11 @@ class Loop:
         settled = replace(
             memory,
             restarts={s: r for s, r in memory.restarts.items() if s in instances and instances[s].launch.run <= r},
-            consents=frozenset(name for name in memory.consents if name in names and name not in fleet.workloads),
+            consents=frozenset(
+                name
+                for name in memory.consents
+                if fleet.missing is not None or (name in names and name not in fleet.workloads)
+            ),
             draining={slot: since for slot, since in memory.draining.items() if slot in instances},
             failures={
                 slot: failure

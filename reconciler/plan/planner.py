@@ -35,6 +35,7 @@ def plan(fleet: Fleet, observation: Observation, demand: Demand, memory: Memory,
         room=Room.of(observation, memory, fleet.node(observation.host.name)) if names else None,
     )
     verdict = _Verdict(fleet=fleet, facts=facts, held=prune.held(fleet, leftovers, instances, memory))
+    verdict.blocked.extend(blocked for name, blocked in verdict.held.items() if name in fleet.workloads)
     for name in sorted(names, key=lambda name: (-_priority(fleet, name), name)):
         verdict.add(_decide(verdict, name, leftovers.get(name, ())))
     for problem in fleet.problems:

@@ -1,8 +1,9 @@
 """What may not be removed though no file declares it: broken files, a missing directory, too much at once."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from reconciler.model.fleet import Fleet
+from reconciler.model.fleet import Fleet, split_slot
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Instance
 from reconciler.model.plan import Blocked
@@ -17,7 +18,10 @@ SHARE = 0.3
 def held(
     fleet: Fleet, leftovers: Mapping[str, list[str]], instances: Mapping[str, Instance], memory: Memory
 ) -> dict[str, Blocked]:
-    """Of the workloads that run and are no longer declared, those that go on as they are, and why."""
+    """Of the workloads that are no longer declared, those that go on as they are, and why.
+
+    Where the directory cannot be believed these are all: what it declared last, and what runs besides.
+    """
     gone = sorted(name for name in leftovers if name not in fleet.workloads)
     broken = {problem.path: problem for problem in fleet.problems}
     blocked: dict[str, Blocked] = {}
@@ -36,4 +40,14 @@ def held(
     else:
         return blocked
     detail = f"{why} until `holdfast apply --prune`"
-    return blocked | {name: Blocked(subject=name, reason=Reason.PruneNeedsConsent, detail=detail) for name in doomed}
+    waiting = doomed if fleet.missing is None else [*doomed, *fleet.workloads]
+    return blocked | {name: Blocked(subject=name, reason=Reason.PruneNeedsConsent, detail=detail) for name in waiting}
+
+
+def believed(fleet: Fleet, memory: Memory) -> Fleet:
+    """The fleet, without what may go although its directory cannot be believed."""
+    if fleet.missing is None or not memory.consents:
+        return fleet
+    workloads = {name: workload for name, workload in fleet.workloads.items() if name not in memory.consents}
+    slots = {text: digest for text, digest in fleet.slots.items() if split_slot(text)[0] in workloads}
+    return replace(fleet, workloads=workloads, slots=slots)

@@ -24,6 +24,7 @@ from reconciler.model.observation import (
 from reconciler.model.plan import Drain, Start, Strikes
 from reconciler.model.source import Problem
 from reconciler.model.status import Reason
+from reconciler.plan.prune import believed
 from tests.plan.world import GIB, HOST, NOW, decide, fleet, gpu, instance, machine, running, text
 
 CHAT = """
@@ -629,6 +630,17 @@ def test_a_missing_directory_removes_nothing() -> None:
         "blocked tiny: PruneNeedsConsent (fleet.d cannot be believed: it is gone; what ran goes on as it was until "
         "`holdfast apply --prune`)"
     )
+
+
+def test_a_directory_that_is_not_believed_lets_go_of_what_was_consented_to_only() -> None:
+    gone = replace(fleet(several(2)), missing="fleet.d cannot be believed: it is gone")
+    on = started(several(2))()
+    assert [blocked.subject for blocked in decide(gone, on).blocked] == ["s0", "s1"]
+    assert not decide(gone, on).actions
+    memory = Memory(consents=frozenset({"s1"}))
+    decided = decide(believed(gone, memory), on, memory=memory)
+    assert [str(action) for action in decided.actions] == ["stop s1/0: NotInFleet"]
+    assert [blocked.subject for blocked in decided.blocked] == ["s0"]
 
 
 def test_a_problem_blocks_the_names_it_holds() -> None:

@@ -61,9 +61,10 @@ def simulate(coroutine: Coroutine[Any, Any, None]) -> None:
     try:
         loop.run_until_complete(coroutine)
     finally:
-        for task in asyncio.all_tasks(loop):
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
             task.cancel()
-        loop.run_until_complete(asyncio.sleep(0))
+        loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
         loop.close()
 
 
