@@ -7,7 +7,7 @@ positions. Neither builds objects, follows an alias or recurses deep.
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import ryaml
 import yaml
@@ -23,23 +23,24 @@ Place = tuple[int, int, int, int]
 Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | None"
 """What a document is made of."""
 
-_TRIGGERS = ("&", "*", "!", "%", "<<", "\\", "0b", "0x", "0o", ".n", ".N", ".i", ".I", "\r", "\ufeff", "\0")
+_BEFORE = r"""(?<![^\s,\[\]{}:?'"-]"""  # what a token may follow: a break, a space, an indicator
+_NUMBER = r"0[box](?<![^-+\s,\[{:]0.)"  # the fast parser takes 0b1 and -0x1 for numbers
 _SPECIAL = re.compile(
-    r"(?:^|[\s,\[\]{}:?'\"-])(?:[&*]\S|!)"  # an anchor, an alias or a tag may begin here
-    r"|^%|<<|\r(?!\n)|\ufeff|\0"
+    rf"&{_BEFORE}&)\S|\*{_BEFORE}\*)\S|!{_BEFORE}!)"  # an anchor, an alias or a tag may begin here
+    r"|%(?<![^\r\n]%)|<<|\r(?!\n)|\0"
     r"|\\(?:0|x00|u0000|U00000000)"
-    r"|(?:^|[-+\s,\[{:])0[box]"  # the fast parser takes 0b1 and -0x1 for numbers
-    r"|\.(?:nan|NaN|NAN|inf|Inf|INF)",
-    re.MULTILINE,
+    rf"|{_NUMBER}"
 )
-_BREAKS = re.compile("[\x85\u2028\u2029]")
+"""What only the slow parser reads rightly."""
+_FOREIGN = re.compile("[\x85\u2028\u2029\ufeff]")
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_ENDLESS = re.compile(r"[0-9.]{300}")
+_BEGINNING = re.compile(r"(?:[ \t\r]*(?:#[^\n]*)?\n)*")
 _loads_all = cast("Callable[[str], list[Plain] | None]", ryaml.loads_all)  # pyright: ignore[reportPrivateImportUsage]
 _parse = cast("Callable[..., Iterator[yaml.Event]]", yaml.parse)  # pyright: ignore[reportUnknownMemberType]
-_TEXT = frozenset((str,))
+_CONTAINERS = (dict, list)
 _SIMPLE = frozenset((str, int, bool, type(None)))
 _LONG_LINE = 4096
+_LONG_WORD = 300
 _FEW_BRACKETS = 512  # the fast parser's time grows with the square of what is left open
 
 
@@ -78,31 +79,34 @@ def decode(data: bytes, path: str) -> str | Problem:
 
 def read_fast(text: str) -> list[tuple[Plain, int]] | None:
     """Data and first line of each document; None where only `read_slow` can tell what the text means."""
-    for trigger in _TRIGGERS:
-        if trigger in text and _SPECIAL.search(text) is not None:
-            return None
-    if not text.isascii() and _BREAKS.search(text) is not None:
+    if _SPECIAL.search(text) is not None:
         return None
-    if text.count("[") + text.count("{") > _FEW_BRACKETS:
+    if not text.isascii() and _FOREIGN.search(text) is not None:
         return None
-    rows = text.split("\n")
-    longest = len(max(rows, key=len))
-    if longest > _LONG_LINE or (longest >= 300 and _ENDLESS.search(text) is not None):
-        return None  # deep nesting, which would take much memory; a number that the fast parser takes for text
+    if _is_heavy(text):
+        return None
     try:
         found = _loads_all(text) or []
     except ValueError:
         return None
-    lines = _first_lines(rows, single=len(found) == 1)
+    for data in found:
+        if data is not None and not (isinstance(data, _CONTAINERS) and _is_plain(data, DEEPEST)):
+            return None
+    if len(found) == 1 and found[0] is not None and "\n---" not in text and "\n..." not in text:
+        before = _BEGINNING.match(text)
+        if before is not None and not text.startswith(("---", "...")):
+            return [(found[0], text.count("\n", 0, before.end()) + 1)]
+    lines = _first_lines(text.split("\n"))
     if len(lines) != len(found):
         return [] if found == [None] and not lines else None
-    documents: list[tuple[Plain, int]] = []
-    for data, line in zip(found, lines, strict=True):
-        if not _is_plain(data, DEEPEST):
-            return None
-        if data is not None:
-            documents.append((data, line))
-    return documents
+    return [(data, line) for data, line in zip(found, lines, strict=True) if data is not None]
+
+
+def _is_heavy(text: str) -> bool:
+    """Whether it may be nested so that the fast parser takes much time or memory before it says so."""
+    if len(text) <= _LONG_LINE and text.count("[") + text.count("{") <= _FEW_BRACKETS:
+        return False
+    return text.count("[") + text.count("{") > _FEW_BRACKETS or len(max(text.split("\n"), key=len)) > _LONG_LINE
 
 
 def read_slow(text: str, path: str) -> Text:
@@ -126,25 +130,29 @@ def _position(text: str, index: int) -> tuple[int, int]:
     return line, index - (text.rfind("\n", 0, index) + 1) + 1
 
 
-def _is_plain(value: Any, room: int) -> bool:
+def _is_plain(value: Plain, room: int) -> bool:
     """Whether the fast parser's data is for certain what YAML 1.2 core means, and within bounds."""
-    kind = cast("type[object]", type(value))
-    if kind is float:
+    if isinstance(value, float):
         return -1e15 < value < 1e15
-    if kind is not dict and kind is not list:
+    if not isinstance(value, _CONTAINERS):
         return True
     if room == 0:
         return False
-    if kind is dict:
-        if not _TEXT.issuperset(map(type, value)):
+    if isinstance(value, dict):
+        for key in value:
+            if type(key) is not str or len(key) > _LONG_WORD:  # pyright: ignore[reportUnnecessaryComparison]
+                return False
+        value = list(value.values())
+    for inner in value:
+        if type(inner) is str:
+            if len(inner) > _LONG_WORD and inner.isascii() and inner.lstrip("+-").isdigit():
+                return False  # too long a number for the fast parser
+        elif type(inner) not in _SIMPLE and not _is_plain(inner, room - 1):
             return False
-        value = value.values()
-    if _SIMPLE.issuperset(map(type, value)):
-        return True
-    return all(type(inner) in _SIMPLE or _is_plain(inner, room - 1) for inner in value)
+    return True
 
 
-def _first_lines(rows: list[str], *, single: bool) -> list[int]:
+def _first_lines(rows: list[str]) -> list[int]:
     """The line where each document's content begins, or its marker where it has none."""
     found: list[int] = []
     waiting, marker = True, 0
@@ -161,8 +169,6 @@ def _first_lines(rows: list[str], *, single: bool) -> list[int]:
             continue
         if waiting and (rest := line.strip()) and not rest.startswith("#"):
             found.append(number)
-            if single:
-                return found
             waiting = False
     if waiting and marker:
         found.append(marker)

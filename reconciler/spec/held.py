@@ -35,7 +35,7 @@ class Held:
 
     def takes_away(self) -> bool:
         """Whether believing it would remove something."""
-        return not all(self.keeps(claim.key) for claim in self.claims)
+        return bool(self.claims) and not all(self.keeps(claim.key) for claim in self.claims)
 
     def sound(self) -> bool:
         """Whether it can be believed at first sight."""
@@ -63,23 +63,42 @@ class Patience:
 
     def __init__(self, rest: float) -> None:
         self.files: dict[str, Held] = {}
+        self.problems: dict[str, tuple[Problem, ...]] = {}
+        """Of what is believed, by file."""
         self._rest = rest
         self._pending: dict[str, Held] = {}
         self._removal = 0.0
 
     def see(self, path: str, stamp: Stamp | None, reading: Reading | None, now: float) -> None:
         """A file says something new."""
-        held = self.files.setdefault(path, Held())
+        held = self.files.get(path)
+        if held is None:
+            held = self.files[path] = Held()
         took = path in self._pending and held.takes_away()
         held.stamp, held.reading, held.since = stamp, reading, now
         self._pending[path] = held
         if held.takes_away() or took:
             self._removal = now
 
-    def yield_to(self, key: Key, path: str) -> None:
-        """A file no longer stands for a resource: another one declares it now."""
+    def believe(self, path: str) -> tuple[tuple[Declared, ...], tuple[Declared, ...]]:
+        """Believe what a file says now. What it declared before, and what it declares from now on."""
         held = self.files[path]
-        held.claims = tuple(claim for claim in held.claims if claim.key != key)
+        before = held.claims
+        held.believe()
+        if held.problems:
+            self.problems[path] = held.problems
+        else:
+            self.problems.pop(path, None)
+        if held.reading is None:
+            del self.files[path]
+        return before, held.claims
+
+    def yield_to(self, key: Key, path: str) -> tuple[tuple[Declared, ...], tuple[Declared, ...]]:
+        """Another file declares a resource now: this one yields it. What it declared before, and declares now."""
+        held = self.files[path]
+        before = held.claims
+        held.claims = tuple(claim for claim in before if claim.key != key)
+        return before, held.claims
 
     def ripe(self, now: float, *, at_once: bool) -> list[str]:
         """Files whose newest content may be believed now; they are no longer waited for."""
@@ -92,17 +111,9 @@ class Patience:
         """When the next of those that wait may be believed."""
         return min((self._due(held) for held in self._pending.values()), default=None)
 
-    def pending(self, path: str) -> bool:
-        """Whether a file's newest content is not believed yet."""
-        return path in self._pending
-
     def _due(self, held: Held) -> float:
         since = max(held.since, self._removal) if held.takes_away() else held.since
         return since + self._rest
-
-    def forget(self, path: str) -> None:
-        """A file is gone, and so is what it declared."""
-        del self.files[path]
 
 
 def beneath(directory: str, paths: Iterable[str]) -> list[str]:

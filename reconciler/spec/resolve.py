@@ -76,12 +76,16 @@ class Resolver:
         self.holdings = self._draft.done()
 
     def _add(self, path: str, claim: Declared, touched: set[Key]) -> None:
-        self._claims[claim.key] = (*self._claims.get(claim.key, ()), (path, claim))
+        others = self._claims.get(claim.key)
+        self._claims[claim.key] = ((path, claim),) if others is None else (*others, (path, claim))
         if claim.key[0] == "runs":
             for name in _public(claim):
-                others = self._public.get(name, ())
-                touched.update(others)
-                self._public[name] = (*others, claim.key)
+                others = self._public.get(name)
+                if others is None:
+                    self._public[name] = (claim.key,)
+                else:
+                    touched.update(others)
+                    self._public[name] = (*others, claim.key)
             if isinstance(claim.spec, Model) and claim.spec.engine is not None:
                 self._users.setdefault(claim.spec.engine, set()).add(claim.key)
 
@@ -158,6 +162,8 @@ class Resolver:
         """Model names that somebody else answers to."""
         problems: list[Problem] = []
         for name in _public(claim):
+            if len(self._public[name]) == 1:
+                continue
             others = sorted({key for key in self._public.get(name, ()) if key != claim.key})
             for other in others:
                 where, rival = self._claims[other][0]
