@@ -14,7 +14,7 @@ import signal
 import time
 
 from reconciler.act import family, oom, procfs, runfile, spawn
-from reconciler.act.logfile import TAIL, LogFile, mark_first_failure
+from reconciler.act.logfile import LogFile, mark_first_failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,6 +64,9 @@ class Charge:
         self._sample_at = clock() + SAMPLE
         self._oom = oom.Watch()
         self._unsaved = 0.0
+        self._begins = False  # a failure of this run begins a series
+        self._failed: int | None = None  # a run whose log is to be kept
+        self._mark_at: float | None = None
         with contextlib.suppress(FileExistsError):
             os.mkfifo("out", 0o600)
         self._fifo = os.open("out", os.O_RDWR | os.O_NONBLOCK)
@@ -109,7 +112,6 @@ class Charge:
 
     def _recover(self) -> None:
         """Go on from what is written: take over an engine whose keeper was killed."""
-        boot = procfs.boot_id()
         try:
             written = runfile.decode(os.pread(self._file, runfile.BLOCK, 0))
         except OSError:
@@ -119,7 +121,7 @@ class Charge:
         self._run = written
         if not written.active:
             return
-        if written.boot != boot:
+        if written.boot != procfs.BOOT:
             self._settle(asked="Lost", detail="the machine was restarted")
             return
         found = self._find(written)
@@ -136,6 +138,8 @@ class Charge:
         if found.pidfd is not None:
             self._watch(found.pidfd, self.look)
         self._log = LogFile(self._logs, written.run, clock=self._clock, again=True)
+        with contextlib.suppress(RefusedError):
+            self._begins = _begins(self._record()["launch"])
         self._log.dropped = written.dropped
         self._oom.begin()
         self._save()
@@ -149,7 +153,7 @@ class Charge:
         except RefusedError:
             return run
         if family.find(record["token"], self._pipe) is not None:
-            run.run, run.token, run.boot = record["launch"]["run"], record["token"], procfs.boot_id()
+            run.run, run.token, run.boot = record["launch"]["run"], record["token"], procfs.BOOT
             run.phase, run.began = runfile.STARTING, self._clock()
         return run
 
@@ -187,12 +191,11 @@ class Charge:
             raise RefusedError("refused", f"cannot start run {run}: run {launch['run']} is recorded")
         before, self._run = self._run, runfile.Run()
         now = self._run
-        now.run, now.token, now.boot = run, record["token"], procfs.boot_id()
+        now.run, now.token, now.boot = run, record["token"], procfs.BOOT
         now.phase, now.began = runfile.STARTING, self._clock()
         if not self._save():
             self._run = before
             raise RefusedError("disk", "cannot write run.json")
-        self._log = LogFile(self._logs, run, clock=self._clock)
         home = launch.get("directory") or f"{self._path}/home"
         try:
             env = spawn.environment(launch, now.token, secrets)
@@ -201,6 +204,7 @@ class Charge:
             if error.again:
                 self._undo(before)
                 raise RefusedError("again", str(error)) from None
+            self._open_log(launch)
             self._settle(code=error.code, detail=str(error))
             return True
         except OSError as error:
@@ -209,18 +213,18 @@ class Charge:
         found = procfs.stat(now.pid)
         now.start = found.start if found else None
         now.phase = runfile.RUNNING
+        self._save()
         self._family = family.Family(now.pid, token=now.token, pipe=self._pipe)
         self._secrets = tuple(value for value in secrets.values() if value)
         self._killed = False
         self._oom.begin()
-        self._save()
+        self._sample_at = self._clock() + SAMPLE
+        self._open_log(launch)  # only now, as a file is long in the making; what is said meanwhile waits in the FIFO
         return True
 
     def _undo(self, before: runfile.Run) -> None:
         """Nothing was started: as if it had not been asked."""
-        if self._log is not None:
-            self._log.close()
-        self._log, self._run = None, before
+        self._run = before
         self._save()
 
     def _stop(self, run: int, grace: float, reason: str) -> bool:
@@ -306,30 +310,23 @@ class Charge:
             self._log.close()
             run.dropped = self._log.dropped
         self._log = None
+        if run.asked in _FAILED and self._begins:
+            self._failed, self._mark_at = run.run, run.ended + 0.1  # not now: its successor may be waiting
         self._save()
-        if run.asked in _FAILED:
-            self._mark()
+
+    def _open_log(self, launch: dict[str, Any]) -> None:
+        self._mark()
+        self._begins = _begins(launch)
+        self._log = LogFile(self._logs, self._run.run, clock=self._clock)
 
     def _mark(self) -> None:
-        """Keep the log of a failure that begins a series."""
-        try:
-            launch = self._record()["launch"]
-        except RefusedError:
-            return
-        strikes: dict[str, Any] = launch.get("strikes") or {}
-        if launch["run"] == self._run.run and not strikes.get("count") and not strikes.get("spared"):
-            mark_first_failure(self._logs, self._run.run)
+        """Keep the log of a failure that began a series."""
+        if self._failed is not None:
+            mark_first_failure(self._logs, self._failed)
+        self._failed, self._mark_at = None, None
 
     def _last_words(self) -> str:
-        """The last line it wrote, fit for a terminal, without the secrets it was given."""
-        if self._log is None or self._secrets is None:
-            return ""
-        lines = self._log.tail.decode(errors="replace").split("\n")
-        whole = lines if len(self._log.tail) < TAIL else lines[1:]  # of a line that was cut, a secret may be left
-        last = next((line for line in reversed(whole) if line.strip()), "")
-        for secret in self._secrets:
-            last = last.replace(secret, "***")
-        return "".join(letter if letter.isprintable() else " " for letter in last).strip()[:200]
+        return self._log.last_words(self._secrets) if self._log is not None and self._secrets is not None else ""
 
     def _drain(self, *, whole: bool = False) -> None:
         """Read what it says; a little at a time, unless nothing more can come."""
@@ -371,6 +368,8 @@ class Charge:
                 self._run.dropped, self._unsaved = self._log.dropped, now + 1.0
         if self._unsaved and now >= self._unsaved:
             self._save()
+        if self._mark_at is not None and now >= self._mark_at:
+            self._mark()
 
     def due(self) -> float | None:
         """When something is to be done by the clock."""
@@ -386,4 +385,12 @@ class Charge:
             due.append(now + 0.25)
         if self._unsaved:
             due.append(self._unsaved)
+        if self._mark_at is not None:
+            due.append(self._mark_at)
         return min(due, default=None)
+
+
+def _begins(launch: dict[str, Any]) -> bool:
+    """Whether a failure of this launch would be the first of a series."""
+    strikes: dict[str, Any] = launch.get("strikes") or {}
+    return not strikes.get("count") and not strikes.get("spared")

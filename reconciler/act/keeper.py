@@ -33,7 +33,7 @@ IDLE = 10.0
 """Seconds without a run and without anybody connected after which it leaves."""
 _PEERS = 16
 _SUBREAPER, _NAME = 36, 15
-_LIBC = ctypes.CDLL(None)
+_PRCTL = ctypes.CDLL(None).prctl  # looked up here, before any keeper is forked
 
 
 class Keeper:
@@ -173,7 +173,7 @@ def main(path: str, first: socket.socket | None) -> None:
     directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     os.fchdir(directory)
     os.umask(0o077)
-    lock = os.open("lock", os.O_RDWR | os.O_CREAT, 0o600)
+    lock = os.open("run.json", os.O_RDWR | os.O_CREAT, 0o600)  # written in place, so it is the same file for ever
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -184,8 +184,8 @@ def main(path: str, first: socket.socket | None) -> None:
     here, there = os.fstat(directory), os.stat(path)
     if (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino):
         return  # the directory was replaced while we came to life
-    _LIBC.prctl(_SUBREAPER, 1, 0, 0, 0)
-    _LIBC.prctl(_NAME, f"hf:{os.path.basename(path)}"[:15].encode(), 0, 0, 0)
+    _PRCTL(_SUBREAPER, 1, 0, 0, 0)
+    _PRCTL(_NAME, f"hf:{os.path.basename(path)}"[:15].encode(), 0, 0, 0)
     try:
         Keeper(path).serve(first)
     except BaseException:

@@ -99,6 +99,15 @@ class LogFile:
             os.close(self._file)
         self._file = -1
 
+    def last_words(self, secrets: tuple[str, ...]) -> str:
+        """The last line that was said, fit for a terminal, without these secrets."""
+        lines = self.tail.decode(errors="replace").split("\n")
+        whole = lines if len(self.tail) < TAIL else lines[1:]  # of a line that was cut, a secret may be left
+        last = next((line for line in reversed(whole) if line.strip()), "")
+        for secret in secrets:
+            last = last.replace(secret, "***")
+        return "".join(letter if letter.isprintable() else " " for letter in last).strip()[:200]
+
     @property
     def lossy(self) -> bool:
         """Whether a gap is still to be told."""

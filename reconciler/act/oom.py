@@ -36,21 +36,23 @@ def kills(path: str) -> int:
     return 0
 
 
+_PATH = counter()  # asked once: a keeper is forked into the control group of who read this
+
+
 class Watch:
     """Two samples are kept: many gigabytes take a while to die, and the newer may have been taken meanwhile."""
 
     def __init__(self) -> None:
-        self._path = counter()
         self._older = self._newer = 0
 
     def begin(self) -> None:
         """What was killed until now is not ours."""
-        self._older = self._newer = kills(self._path)
+        self._older = self._newer = kills(_PATH)
 
     def sample(self) -> None:
         """Forget what was killed before the last sample."""
-        self._older, self._newer = self._newer, kills(self._path)
+        self._older, self._newer = self._newer, kills(_PATH)
 
     def rose(self) -> bool:
         """Whether something was killed since the sample before the last."""
-        return kills(self._path) > self._older
+        return kills(_PATH) > self._older

@@ -51,7 +51,7 @@ class ProcessRuntime:
             hatchery=Hatchery(soft),
             on_change=self._changed,
             clock=clock,
-            boot=procfs.boot_id(),
+            boot=procfs.BOOT,
         )
 
     @property

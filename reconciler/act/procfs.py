@@ -44,9 +44,8 @@ def read(path: str) -> bytes | None:
         os.close(descriptor)
 
 
-def boot_id() -> str:
-    """Identity of this boot of the machine."""
-    return (read("/proc/sys/kernel/random/boot_id") or b"").decode().strip()
+BOOT = (read("/proc/sys/kernel/random/boot_id") or b"").decode().strip()
+"""Identity of this boot of the machine."""
 
 
 def stat(pid: int) -> Stat | None:

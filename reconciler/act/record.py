@@ -1,6 +1,6 @@
 """A slot's directory: the launch, recorded before anything is asked, and all that its keeper needs.
 
-`<slots>/<name>.<index>/` holds launch.json (ours), run.json, keeper.sock and lock (the keeper's), out (the FIFO an
+`<slots>/<name>.<index>/` holds launch.json (ours), run.json and keeper.sock (the keeper's), out (the FIFO an
 engine writes to) and home (its private directory). Secrets stand in it as references only.
 """
 
@@ -34,7 +34,7 @@ class Record:
 
 
 _RECORD = TypeAdapter(Record)
-_FILES = ("launch.tmp", "run.json", "out", "lock", "keeper.sock", "keeper.err", "launch.json")
+_FILES = ("launch.tmp", "run.json", "out", "keeper.sock", "keeper.err", "launch.json")
 
 
 class BrokenRecordError(Exception):
@@ -129,9 +129,9 @@ def rewrite(path: str, record: Record) -> None:
 
 
 def kept(path: str) -> bool:
-    """Whether a keeper lives there: it holds the lock for all its life."""
+    """Whether a keeper lives there: it holds a lock on run.json for all its life."""
     try:
-        descriptor = os.open(f"{path}/lock", os.O_RDWR)
+        descriptor = os.open(f"{path}/run.json", os.O_RDWR)
     except FileNotFoundError:
         return False
     try:

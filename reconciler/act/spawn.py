@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import signal
 
+from reconciler.act import procfs
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -16,6 +18,8 @@ KEPT = ("PATH", "HOME", "LANG", "LANGUAGE", "TZ", "USER", "LOGNAME", "SHELL", "T
 """All that an engine gets of the daemon's environment, besides LC_*."""
 WORSE = 500
 """Added to the score by which the kernel chooses what to kill for memory: engines go before their keepers."""
+_DEFAULT = [number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)]
+"""Signals that an engine gets with their default action. Listed once: it takes longer than to start a process."""
 _AGAIN = (11, 12)  # EAGAIN, ENOMEM: there may be room for a process later
 _WORDS = {
     2: "no such file",
@@ -96,9 +100,7 @@ def spawn(argv: list[str], env: dict[str, str], directory: str, out: str) -> int
                 ],
                 setsid=True,
                 setsigmask=[],
-                setsigdef=[
-                    number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)
-                ],
+                setsigdef=_DEFAULT,
             )
         except OSError as error:
             again = error.errno in _AGAIN
@@ -122,9 +124,8 @@ def _why(error: OSError) -> str:
 
 def _score() -> int:
     try:
-        with open("/proc/self/oom_score_adj", "rb") as file:
-            return int(file.read())
-    except (OSError, ValueError):
+        return int(procfs.read("/proc/self/oom_score_adj") or b"0")
+    except ValueError:
         return 0
 
 

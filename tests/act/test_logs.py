@@ -11,6 +11,7 @@ from reconciler.act.logs import Cursor, Reader
 from reconciler.model.errors import ApiError
 from reconciler.model.plan import Strikes
 from tests.act.stage import ended, launch, live, sh
+from tests.eventually import eventually_async
 
 
 @pytest.fixture
@@ -139,7 +140,7 @@ def test_the_first_failure_of_a_series_stays_until_another_begins(stage):
             assert await collect(stream, lambda _: False) == b"the cause\n"
             await runtime.start(launch(run=9, argv=sh("exit 1")), {})
             await ended(runtime)
-            assert reader.first_failure("chat", 0) == 9
+            await eventually_async(lambda: reader.first_failure("chat", 0) == 9)
 
     live(scene())
 
@@ -164,7 +165,7 @@ def test_a_stop_that_was_asked_for_is_no_first_failure(stage):
             for run, reason, first in ((1, Reason.SpecChanged, None), (2, Reason.NeverReady, 2)):
                 await runtime.start(launch(run=run), {})
                 await runtime.stop("chat/0", run, 5.0, reason)
-                assert Reader(str(stage.state)).first_failure("chat", 0) == first
+                await eventually_async(lambda: Reader(str(stage.state)).first_failure("chat", 0) == first)  # noqa: B023
 
     live(scene())
 

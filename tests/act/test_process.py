@@ -84,7 +84,7 @@ def test_a_record_without_a_keeper_is_recorded_and_can_be_started(stage):
     async def scene():
         async with stage.runtime() as runtime:
             order = launch()
-            record.prepare(str(stage.path()), str(stage.logs()), record.new(order, procfs.boot_id()))
+            record.prepare(str(stage.path()), str(stage.logs()), record.new(order, procfs.BOOT))
             record.commit(str(stage.path()))
             await runtime.look()
             assert isinstance(runtime.instances["chat/0"].phase, Recorded)
@@ -97,7 +97,7 @@ def test_a_record_without_a_keeper_is_recorded_and_can_be_started(stage):
 def test_what_was_cut_off_before_it_was_recorded_is_removed(stage):
     async def scene():
         async with stage.runtime() as runtime:
-            record.prepare(str(stage.path()), str(stage.logs()), record.new(launch(), procfs.boot_id()))
+            record.prepare(str(stage.path()), str(stage.logs()), record.new(launch(), procfs.BOOT))
             await runtime.look()
             assert runtime.instances == {}
             assert not stage.path().exists()
@@ -108,7 +108,7 @@ def test_what_was_cut_off_before_it_was_recorded_is_removed(stage):
 def test_a_keeper_that_was_never_ordered_starts_nothing(stage):
     async def scene():
         async with stage.runtime() as runtime:
-            record.prepare(str(stage.path()), str(stage.logs()), record.new(launch(), procfs.boot_id()))
+            record.prepare(str(stage.path()), str(stage.logs()), record.new(launch(), procfs.BOOT))
             record.commit(str(stage.path()))
             hatchery = Hatchery(1024)
             (await hatchery.hatch(str(stage.path()))).close()
@@ -124,7 +124,7 @@ def test_an_order_whose_daemon_died_at_once_is_carried_out_once(stage):
     async def scene():
         async with stage.runtime():
             pass
-        record.prepare(str(stage.path()), str(stage.logs()), record.new(launch(), procfs.boot_id()))
+        record.prepare(str(stage.path()), str(stage.logs()), record.new(launch(), procfs.BOOT))
         record.commit(str(stage.path()))
         hatchery = Hatchery(1024)
         sock = await hatchery.hatch(str(stage.path()))
@@ -297,7 +297,7 @@ def test_after_a_restart_of_the_machine_runs_are_lost_and_not_failed(stage):
             await runtime.start(launch(), {})
         stage.clear()  # as a machine does
         path = stage.path() / "launch.json"
-        path.write_text(path.read_text().replace(procfs.boot_id(), "another-boot"))
+        path.write_text(path.read_text().replace(procfs.BOOT, "another-boot"))
         block = stage.recorded()
         block.boot = "another-boot"
         (stage.path() / "run.json").write_bytes(runfile.encode(block))
