@@ -39,17 +39,21 @@ class UnusableError(sqlite3.DatabaseError):
     """The file is there and is none of ours, or is broken. The message says which."""
 
 
-def broken(error: sqlite3.Error) -> bool:
+ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""What SQLite raises. The second comes of a message that names something in a damaged file."""
+
+
+def broken(error: Exception) -> bool:
     """Whether an error tells that the file itself is bad: trying again would fail for ever."""
     code = getattr(error, "sqlite_errorcode", None)
-    return isinstance(error, UnusableError) or (code is not None and (code & 0xFF) in _BROKEN)
+    return isinstance(error, UnusableError | UnicodeDecodeError) or (code is not None and (code & 0xFF) in _BROKEN)
 
 
 def open_database(path: str, migrations: Sequence[str]) -> Opened:
     """Open or create the database at `path`, at version `len(migrations)`.
 
-    Raises UnusableError and other sqlite3.Error that are `broken`; OSError and the other sqlite3.Error where the disk
-    says no (full, read-only): worth trying again.
+    Raises UnusableError and other ERRORS that are `broken`; OSError and the other ERRORS where the disk says no (full,
+    read-only): worth trying again.
     """
     return Opened(connection=_open(path, migrations), inode=inode(path))
 
@@ -89,7 +93,7 @@ def discard_companions(path: str) -> None:
 
 
 def sound(connection: sqlite3.Connection) -> bool:
-    """Whether SQLite finds nothing wrong with the file's structure. Raises sqlite3.Error where it cannot even look."""
+    """Whether SQLite finds nothing wrong with the file's structure. Raises ERRORS where it cannot even look."""
     return connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
 
 

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from reconciler.model.status import Event, Reason
 from reconciler.store.database import (
+    ERRORS,
     Opened,
     UnusableError,
     broken,
@@ -123,7 +124,7 @@ class Events:
                 connection.text_factory = lenient
                 found = [_event(row) for row in connection.execute(query, [*values, limit])]
                 return found[::-1] if newest else found
-        except sqlite3.Error as error:
+        except ERRORS as error:
             _log.warning("cannot read the history %s: %s", self._path, error)
             if broken(error):
                 with self._changed:
@@ -199,7 +200,7 @@ class Events:
             if written:
                 self._tell_followers()
         if self._opened:
-            with contextlib.suppress(sqlite3.Error):
+            with contextlib.suppress(*ERRORS):
                 self._opened.connection.close()
 
     def _write(self, batch: list[Event], *, suspect: bool) -> tuple[str | None, bool]:
@@ -214,7 +215,7 @@ class Events:
                 if suspect and not sound(self._opened.connection):
                     raise UnusableError("its structure is damaged")
                 return None, self._insert(self._opened.connection, batch)
-            except sqlite3.Error as error:
+            except ERRORS as error:
                 if not broken(error):
                     self._reopen()  # after a failed fsync nothing that this connection believes is to be trusted
                     return _words(error), False
@@ -242,7 +243,7 @@ class Events:
                 connection.execute("DELETE FROM events WHERE seq <= ?", (seq - self._kept,))
             connection.execute("COMMIT")
         except BaseException:
-            with contextlib.suppress(sqlite3.Error):
+            with contextlib.suppress(*ERRORS):
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
             raise
@@ -260,8 +261,8 @@ class Events:
                     moved = f"{os.path.basename(set_aside(self._path))}: {unusable}"
                 opened = open_database(self._path, MIGRATIONS)
                 oldest, last = _range(opened)
-            except (OSError, sqlite3.Error) as error:
-                if not (isinstance(error, sqlite3.Error) and broken(error)):
+            except (OSError, *ERRORS) as error:
+                if not broken(error):
                     return _words(error)
                 unusable = str(error)
                 continue
@@ -275,7 +276,7 @@ class Events:
 
     def _reopen(self) -> None:
         if self._opened:
-            with contextlib.suppress(sqlite3.Error):
+            with contextlib.suppress(*ERRORS):
                 self._opened.connection.close()
         self._opened = None
 

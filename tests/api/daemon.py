@@ -13,7 +13,7 @@ from reconciler.model.answers import Info
 from reconciler.model.errors import ApiError
 from reconciler.model.facts import Facts
 from reconciler.model.memory import Memory
-from reconciler.model.observation import Gpu, Host, Instance, Observation, Ready, Running
+from reconciler.model.observation import Gpu, Holder, Host, Instance, Observation, Ready, Running
 from reconciler.model.plan import Blocked, Launch, Plan, Probe, Start, Stop
 from reconciler.model.source import Revision
 from reconciler.model.status import (
@@ -103,8 +103,20 @@ GPUS = (
 )
 FACTS = Facts(
     observation=Observation(
-        host=Host(name="box1", cpus=8, memory=64 * GIB, available=32 * GIB),
-        gpus=(Gpu(index=0, uuid="GPU-0", model="NVIDIA H200", memory=141 * GIB, used=62 * GIB),),
+        host=Host(name="box1", cpus=8, memory=64 * GIB, available=32 * GIB, programs={"vllm": "/usr/bin/vllm"}),
+        gpus=(
+            Gpu(
+                index=0,
+                uuid="GPU-0",
+                model="NVIDIA H200",
+                memory=141 * GIB,
+                used=62 * GIB,
+                holders=(
+                    Holder(pid=4000, name="llama-server", memory=61 * GIB, slot="chat/0"),
+                    Holder(pid=7, name="x", memory=GIB),
+                ),
+            ),
+        ),
         instances={
             "chat/0": Instance(
                 slot="chat/0",

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import select
 import socket
 import stat
 import threading
@@ -324,7 +325,9 @@ def test_who_does_not_read_a_stream_is_cut_off(path, recorder):
         connection.sendall(b"GET /v1/workloads/chat/logs HTTP/1.1\r\nHost: localhost\r\n\r\n")
         eventually(lambda: recorder.asked)
         # nothing is read until the server has given up: then what it had sent comes, and no more
-        threading.Event().wait(1.0)
+        hung_up = select.poll()
+        hung_up.register(connection, 0)
+        assert hung_up.poll(20_000)
         received = 0
         with contextlib.suppress(ConnectionError):
             while piece := connection.recv(1 << 20):

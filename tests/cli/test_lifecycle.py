@@ -95,6 +95,19 @@ def test_ctrl_c_ends_the_daemon_and_leaves_the_engines_up(box):
     assert not alive(pid_of("".join(lines), "starting the daemon"))
 
 
+def test_ctrl_c_while_waiting_leaves_the_daemon_in_the_background(box):
+    """A terminal sends it to the whole group, the daemon's child included if it were in it."""
+    (box.files / "tiny.yaml").write_text("kind: Service\nname: tiny\ncommand: [/no/such/program]\n")
+    process = box.begin("up", "--detach", start_new_session=True)
+    first = process.stdout.readline()
+    eventually(lambda: "tiny: " in process.stdout.readline())
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert alive(pid_of(first, "starting the daemon"))
+    assert box.do("status").returncode == 3
+
+
 def test_a_daemon_of_another_fleet_is_named(box, tmp_path):
     assert box.do("up", "--detach").returncode == 0
     (tmp_path / "other.d").mkdir()

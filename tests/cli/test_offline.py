@@ -124,6 +124,19 @@ def test_a_plan_against_a_revision_shows_what_the_edit_would_do(run, files, mach
     assert "no-such-branch" in same.err
 
 
+@pytest.mark.usefixtures("soon")
+def test_a_plan_against_a_revision_leaves_what_runs_now_out_of_account(run, files):
+    """The daemon's GPU is held by its own chat/0, which a machine at that revision would not run beside another."""
+    (files / "chat.yaml").write_text(CHAT.replace("20GiB", "100GiB"))
+    git(files.parent, "init", "-q")
+    git(files.parent, "add", "fleet.d")
+    git(files.parent, "commit", "-qm", "before")
+    (files / "chat.yaml").write_text(CHAT.replace("20GiB", "100GiB").replace("8192", "16384"))
+    done = run("plan", str(files), "--against", "HEAD")
+    assert "± chat/0  replace  context 8192 → 16384" in done.out
+    assert "101.0 of 141.0 GiB  chat/0 pid 7 x" in done.out
+
+
 def test_an_inventory_that_is_wrong_says_where(run, files, tmp_path):
     (tmp_path / "bad.yaml").write_text("node: box1\nmemory: plenty\n")
     done = run("plan", str(files), "--inventory", str(tmp_path / "bad.yaml"))

@@ -205,6 +205,62 @@ def test_a_truncated_file_is_set_aside(tmp_path):
     assert_begun_anew(path)
 
 
+def test_damage_in_the_middle_is_found_when_the_file_is_opened(tmp_path):
+    """Not years later, when somebody asks for that day."""
+    path = tmp_path / "events.db"
+    content = bytearray(filled(path, 2000))
+    middle = len(content) // 2 // 4096 * 4096
+    content[middle : middle + 4096] = bytes(4096)
+    path.write_bytes(content)
+    assert "damaged" in assert_begun_anew(path)
+
+
+def test_a_log_left_by_a_file_that_is_gone_is_not_played_into_the_next(tmp_path):
+    path = tmp_path / "events.db"
+    with opened(path) as events:
+        events.append([event(i) for i in range(300)])
+        assert events.flush()
+        left = path.with_name("events.db-wal").read_bytes()
+    assert left
+    path.unlink()
+    path.with_name("events.db-wal").write_bytes(left)
+    with opened(path) as events:
+        events.append([event(7)])
+        assert events.flush()
+        assert messages(events) == ["n 7"]
+
+
+def test_text_that_is_none_is_read_as_well_as_can_be(tmp_path):
+    path = tmp_path / "events.db"
+    filled(path, 3)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute(
+            "UPDATE events SET message = CAST(X'ff6f6b' AS TEXT), reason = 'FromTheFuture' WHERE seq = 2"
+        )
+        connection.commit()
+    with opened(path) as events:
+        assert messages(events) == ["n 0", "\ufffdok", "n 2"]
+        assert events.since(1)[0].reason is Reason.Unknown
+
+
+def test_what_sqlite_says_of_a_damaged_name_is_no_reason_to_fall(tmp_path):
+    path = tmp_path / "events.db"
+    filled(path, 3)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("UPDATE sqlite_master SET name = CAST(X'80' AS TEXT), tbl_name = CAST(X'80' AS TEXT)")
+        connection.commit()
+    assert_begun_anew(path)
+
+
+def test_each_commit_waits_for_the_disk(tmp_path):
+    """What cannot be seen without pulling the plug: that SQLite was told to."""
+    with opened(tmp_path / "events.db") as events:
+        connection = events._opened.connection  # pyright: ignore[reportOptionalMemberAccess]
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
 @pytest.mark.parametrize("kind", ["newer version", "another program's", "without its table", "other columns"])
 def test_a_database_that_is_not_of_this_version_is_set_aside(tmp_path, kind):
     path = tmp_path / "events.db"
