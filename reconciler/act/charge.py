@@ -129,7 +129,7 @@ class Charge:
             self._settle(asked="Lost", detail="its keeper was killed before it was started")
             return
         if found is None:  # it ended, but what it forked may not have
-            found = family.Family(written.pid or 0, token=written.token, pipe=self._pipe, own=False)
+            found = family.Family(written.pid or 0, written.start or 0, token=written.token, pipe=self._pipe, own=False)
         elif written.phase == runfile.STARTING:
             written.phase, written.pid = runfile.RUNNING, found.pid
             seen = procfs.stat(found.pid)
@@ -214,7 +214,7 @@ class Charge:
         now.start = found.start if found else None
         now.phase = runfile.RUNNING
         self._save()
-        self._family = family.Family(now.pid, token=now.token, pipe=self._pipe)
+        self._family = family.Family(now.pid, now.start or 0, token=now.token, pipe=self._pipe)
         self._secrets = tuple(value for value in secrets.values() if value)
         self._killed = False
         self._oom.begin()

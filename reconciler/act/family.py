@@ -28,9 +28,11 @@ class Family:
     """One run's processes."""
 
     def __init__(
-        self, pid: int, *, token: str, pipe: tuple[int, int], own: bool = True, pidfd: int | None = None
+        self, pid: int, start: int, *, token: str, pipe: tuple[int, int], own: bool = True, pidfd: int | None = None
     ) -> None:
         self.pid = pid
+        self.start = start
+        """In clock ticks after boot; nothing of it can be older, so nothing older is ever signalled."""
         self.own = own
         """Whether it is our child; else it was taken over."""
         self.pidfd = pidfd
@@ -87,7 +89,7 @@ class Family:
         processes = procfs.table()
         roots = {os.getpid()}
         if not self.own:
-            roots |= {pid for pid in processes if pid != os.getpid() and self._carries(processes[pid])}
+            roots |= {pid for pid, found in processes.items() if found.start >= self.start and self._carries(found)}
         found = procfs.descendants(processes, roots) + [processes[pid] for pid in roots - {os.getpid()}]
         return [process for process in found if not process.ended]
 
@@ -130,7 +132,7 @@ def take_over(pid: int, start: int, *, token: str, pipe: tuple[int, int]) -> Fam
     if found is None or found.ended or not procfs.carries(pid, token, pipe) or _readable(pidfd):
         os.close(pidfd)
         return None
-    return Family(pid, token=token, pipe=pipe, own=False, pidfd=pidfd)
+    return Family(pid, start, token=token, pipe=pipe, own=False, pidfd=pidfd)
 
 
 def _readable(pidfd: int) -> bool:

@@ -107,7 +107,7 @@ def writes_to(pid: int, pipe: tuple[int, int]) -> bool:
 def carries(pid: int, token: str, pipe: tuple[int, int]) -> bool:
     """Whether a process carries our token; one that overwrote its environment is known by the FIFO it writes to."""
     found = token_of(pid)
-    return found == token if found is not None else writes_to(pid, pipe)
+    return bool(token) and (found == token if found is not None else writes_to(pid, pipe))
 
 
 def pin(pid: int, start: int) -> int | None:
