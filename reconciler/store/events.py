@@ -27,7 +27,6 @@ from reconciler.store.database import (
     lenient,
     open_database,
     set_aside,
-    sound,
 )
 
 MIGRATIONS = (
@@ -205,21 +204,18 @@ class Events:
 
     def _write(self, batch: list[Event], *, suspect: bool) -> tuple[str | None, bool]:
         """What stood in the way, or None; and whether anything new is on disk. Whole batches only."""
-        if self._opened and self._replaced(self._opened):
-            self._reopen()
+        if suspect or (self._opened and self._replaced(self._opened)):
+            self._reopen()  # opening looks at the file itself; our connection may see what it keeps in memory
         for _ in range(2):  # once more where the file was found broken and was begun anew
             trouble = None if self._opened else self._try_open()
             if self._opened is None:
                 return trouble or "it cannot be opened", False
             try:
-                if suspect and not sound(self._opened.connection):
-                    raise UnusableError("its structure is damaged")
                 return None, self._insert(self._opened.connection, batch)
             except ERRORS as error:
                 if not broken(error):
                     self._reopen()  # after a failed fsync nothing that this connection believes is to be trusted
                     return _words(error), False
-                suspect = False
                 self._reopen()
                 trouble = self._try_open(str(error))
                 if trouble:
