@@ -98,7 +98,7 @@ def test_up_and_down_leave_engines_or_end_them(box):
     ended = box.cli("down", "--engines")
     assert ended.returncode == 0
     assert "stopped one/0" in ended.stdout
-    eventually(lambda: not box.ours(), what="keepers are gone, too")
+    assert not box.engines("one/0")
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,8 @@ def test_a_bad_flag_is_told_by_the_engine_and_shown_by_status(box, gguf):
     box.daemon()
     stalled = eventually(lambda: box.stalled("demo", "BackingOff"), within=LATEST, what="it backs off")
     assert "no-such-flag" in stalled.message
-    assert "no-such-flag" in box.cli("logs", "demo", "--run", "first").stdout
+    first = ("logs", "demo", "--run", "first")
+    eventually(lambda: "no-such-flag" in box.cli(*first).stdout, within=LATEST, what="its first words are kept")
     found = box.cli("status", "demo")
     assert found.returncode == 3
     assert "no-such-flag" in found.stdout
