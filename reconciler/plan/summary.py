@@ -62,6 +62,10 @@ class Summary:
 
     status: Status
     inputs: Mapping[str, Inputs] = field(default_factory=dict[str, Inputs])
+    workloads: Mapping[str, Workload] = field(default_factory=dict[str, Workload])
+    instances: Mapping[str, Instance] = field(default_factory=dict[str, Instance])
+    lively: frozenset[str] = frozenset()
+    """Workloads about which there was more to say than how they are declared and how they run."""
 
 
 def summarise(
@@ -80,20 +84,24 @@ def summarise(
 
     `settling`: files are about to be believed that are not yet, so nothing has converged.
     """
-    inputs = _inputs(fleet, observation, demand, memory, plan)
-    rows: dict[str, WorkloadStatus] = {}
-    known: Mapping[str, Inputs] = before.inputs if before is not None else {}
-    indices = {} if isinstance(observation.gpus, Unknown) else {gpu.uuid: gpu.index for gpu in observation.gpus}
-    for name in sorted(inputs):
-        row_inputs = inputs[name]
-        if before is not None and known.get(name) == row_inputs:
-            rows[name] = before.status.workloads[name]
-        else:
-            rows[name] = _row(row_inputs, memory, indices)
-    waiting = any(blocked.reason is not Reason.Paused for blocked in plan.blocked)
     instances: Mapping[str, Instance] = {}
     if not isinstance(observation.instances, Unknown):
         instances = observation.instances
+    lively = _lively(fleet, demand, memory, plan)
+    names = _stirred(before, fleet.workloads, instances, lively)
+    made = _inputs(names, fleet, instances, demand=demand, memory=memory, plan=plan)
+    inputs: dict[str, Inputs] = dict(before.inputs) if before is not None else {}
+    rows: dict[str, WorkloadStatus] = dict(before.status.workloads) if before is not None else {}
+    indices = {} if isinstance(observation.gpus, Unknown) else {gpu.uuid: gpu.index for gpu in observation.gpus}
+    for name in names - made.keys():
+        inputs.pop(name, None)
+        rows.pop(name, None)
+    for name, row_inputs in made.items():
+        if inputs.get(name) != row_inputs:
+            inputs[name], rows[name] = row_inputs, _row(row_inputs, memory, indices)
+    if before is None or rows.keys() != before.status.workloads.keys():
+        rows = {name: rows[name] for name in sorted(rows)}
+    waiting = any(blocked.reason is not Reason.Paused for blocked in plan.blocked)
     settled = all(row.ready or row.paused for row in rows.values())
     status = Status(
         host=observation.host.name,
@@ -111,7 +119,7 @@ def summarise(
         problems=fleet.problems,
         degraded=(*degraded, *_unknowns(fleet, observation)),
     )
-    return Summary(status=status, inputs=inputs)
+    return Summary(status=status, inputs=inputs, workloads=fleet.workloads, instances=instances, lively=lively)
 
 
 def _unknowns(fleet: Fleet, observation: Observation) -> tuple[str, ...]:
@@ -120,11 +128,56 @@ def _unknowns(fleet: Fleet, observation: Observation) -> tuple[str, ...]:
     return (*texts, *([fleet.missing] if fleet.missing is not None else []))
 
 
-def _inputs(fleet: Fleet, observation: Observation, demand: Demand, memory: Memory, plan: Plan) -> dict[str, Inputs]:
+def _lively(fleet: Fleet, demand: Demand, memory: Memory, plan: Plan) -> frozenset[str]:
+    """Workloads about which something is decided, blocked, asked for or remembered."""
+    slots = (*memory.in_flight, *(action.slot for action in plan.actions), *memory.draining)
+    return frozenset(
+        {
+            *(split_slot(slot)[0] for slot in slots),
+            *(item.subject.partition("/")[0] for item in plan.blocked),
+            *(name for problem in fleet.problems for name in problem.names),
+            *memory.overrides,
+            *demand,
+        }
+    )
+
+
+def _stirred(
+    before: Summary | None,
+    workloads: Mapping[str, Workload],
+    instances: Mapping[str, Instance],
+    lively: frozenset[str],
+) -> set[str]:
+    """Names whose rows may be others than before. What did not change kept its identity: that costs one comparison."""
+    if before is None:
+        return {*workloads, *lively, *(split_slot(slot)[0] for slot in instances)}
+    names = {*lively, *before.lively}
+    if workloads is not before.workloads:
+        names.update(_differing(before.workloads, workloads))
+    if instances is not before.instances:
+        names.update(split_slot(slot)[0] for slot in _differing(before.instances, instances))
+    return names
+
+
+def _differing(old: Mapping[str, object], new: Mapping[str, object]) -> set[str]:
+    """Keys that do not stand for the same object in both."""
+    return {key for key, value in new.items() if old.get(key) is not value} | (old.keys() - new.keys())
+
+
+def _inputs(
+    chosen: set[str],
+    fleet: Fleet,
+    observed: Mapping[str, Instance],
+    *,
+    demand: Demand,
+    memory: Memory,
+    plan: Plan,
+) -> dict[str, Inputs]:
+    """What the rows of these names are made from; nothing for a name of which nothing is left."""
     instances: dict[str, list[Instance]] = {}
-    if not isinstance(observation.instances, Unknown):
-        for slot, instance in observation.instances.items():
-            instances.setdefault(split_slot(slot)[0], []).append(instance)
+    for slot, instance in observed.items() if chosen else ():
+        if (name := slot.rpartition("/")[0]) in chosen:
+            instances.setdefault(name, []).append(instance)
     blocked: dict[str, list[Blocked]] = {}
     for item in plan.blocked:
         blocked.setdefault(item.subject.partition("/")[0], []).append(item)
@@ -134,7 +187,7 @@ def _inputs(fleet: Fleet, observation: Observation, demand: Demand, memory: Memo
     draining: dict[str, list[str]] = {}
     for slot in memory.draining:
         draining.setdefault(split_slot(slot)[0], []).append(slot)
-    names = {*fleet.workloads, *instances, *(name for problem in fleet.problems for name in problem.names)}
+    broken = {name for problem in fleet.problems for name in problem.names}
     return {
         name: Inputs(
             name=name,
@@ -146,7 +199,8 @@ def _inputs(fleet: Fleet, observation: Observation, demand: Demand, memory: Memo
             override=memory.overrides.get(name),
             wanted=wanted(workload, memory, demand) if workload is not None else 0,
         )
-        for name in names
+        for name in chosen
+        if name in fleet.workloads or name in instances or name in broken
     }
 
 

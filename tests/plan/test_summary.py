@@ -150,6 +150,30 @@ def test_rows_of_what_did_not_change_are_taken_over() -> None:
     assert second.status.workloads["other"] is not first.status.workloads["other"]
 
 
+def test_a_status_made_from_the_one_before_is_the_one_made_from_nothing() -> None:
+    other = TINY.replace("tiny", "other")
+    both = f"{TINY}---\n{other}"
+    of = fleet(both)
+    tiny, beside = instance(of, "tiny/0"), instance(of, "other/0")
+    broken = Problem(path="fleet.d/x.yaml", message="cannot be read", names=("lost",))
+    stopped = Memory(overrides={"other": Override(stopped=True)})
+    before: Summary | None = None
+    for text, on, memory, problems in (
+        (both, machine(tiny, beside), Memory(), ()),
+        (both, machine(tiny), Memory(), ()),
+        (both, machine(tiny, instance(of, "other/0", failing(2))), stopped, ()),
+        (other, machine(tiny, beside), Memory(), (broken,)),
+        (other, machine(beside), Memory(), ()),
+        (both, Observation(host=machine().host, instances=Unknown(reason="not listed")), stopped, ()),
+        (f"{both}---\n{other.replace('other', 'aaa')}", machine(beside, tiny), Memory(), ()),
+    ):
+        after = summary(text, on, memory=memory, before=before, problems=problems)
+        alone = summary(text, on, memory=memory, problems=problems)
+        assert after.status == alone.status
+        assert list(after.status.workloads) == list(alone.status.workloads)
+        before = after
+
+
 def said(text: str, *machines: Observation) -> list[str]:
     """The events of passes over these machines, one after the other; those of the first pass are left out."""
     before: Summary | None = None
