@@ -85,13 +85,6 @@ def lenient(raw: bytes) -> str:
     return raw.decode("utf-8", "replace")
 
 
-def discard_companions(path: str) -> None:
-    """Remove the log of a database that is gone: it must not be played into the next one."""
-    for suffix in ("-wal", "-shm"):
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path + suffix)
-
-
 def sound(connection: sqlite3.Connection) -> bool:
     """Whether SQLite finds nothing wrong with the file's structure. Raises ERRORS where it cannot even look."""
     return connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
@@ -108,10 +101,8 @@ def _open(path: str, migrations: Sequence[str]) -> sqlite3.Connection:
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise UnusableError("it is no regular file")
     else:
-        discard_companions(path)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
     connection = sqlite3.connect(path, timeout=1.0, isolation_level=None, check_same_thread=False)
-    connection.text_factory = lenient
     try:
         _prepare(connection, migrations)
     except BaseException:

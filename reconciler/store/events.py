@@ -22,7 +22,6 @@ from reconciler.store.database import (
     Opened,
     UnusableError,
     broken,
-    discard_companions,
     inode,
     lenient,
     open_database,
@@ -281,8 +280,6 @@ class Events:
         try:
             return inode(self._path) != opened.inode
         except FileNotFoundError:
-            with contextlib.suppress(OSError):
-                discard_companions(self._path)
             return True
         except OSError:
             return False
