@@ -1,7 +1,9 @@
 # Holdfast: make up | test | check | bench | schema | help
 # Everything runs in .venv, made from the hashed lock. Nothing is installed outside this directory.
 
-PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || echo python3)
+# the first that starts, is new enough and can make environments: a name on PATH alone may be a shim of nothing
+PYTHON ?= $(firstword $(foreach p,python3 python3.11 python3.12 python3.13 python3.14,$(shell \
+	$(p) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $(p))) python3)
 BIN := .venv/bin
 RUN_READY := .venv/.run-ready
 DEV_READY := .venv/.dev-ready
