@@ -13,7 +13,7 @@ from reconciler.model.errors import ApiError, HoldfastError
 from reconciler.model.facts import Facts
 from reconciler.model.fleet import Fleet
 from reconciler.model.memory import Memory
-from reconciler.model.observation import Gpu, Observation, Unknown
+from reconciler.model.observation import Observation, Unknown
 from reconciler.spec.load import load_once
 from tui.view.clean import line
 from tui.view.paint import counted
@@ -152,13 +152,5 @@ def _against(revision: str, root: str, facts: Facts) -> Facts:
         os.mkdir(into)
         export(root, revision, into)
         before = load_once(into)
-    seen = facts.observation
-    gpus = seen.gpus if isinstance(seen.gpus, Unknown) else tuple(map(_without_ours, seen.gpus))
-    empty = replace(seen, gpus=gpus, instances={}, healthy={}, ports=frozenset())
+    empty = replace(facts.observation, instances={}, healthy={}, ports=frozenset())
     return Facts(observation=converge(before, empty, facts.now), memory=Memory(), now=facts.now, demand=facts.demand)
-
-
-def _without_ours(gpu: Gpu) -> Gpu:
-    ours = sum(holder.memory for holder in gpu.holders if holder.slot is not None)
-    strangers = tuple(holder for holder in gpu.holders if holder.slot is None)
-    return replace(gpu, used=max(0, gpu.used - ours), holders=strangers)
