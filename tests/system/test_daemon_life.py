@@ -31,8 +31,8 @@ def test_engines_outlive_a_killed_daemon_and_the_next_one_adopts_them_untouched(
     box.kill()
     assert all(identity(pid) == (pid, start) for pid, start in before.values())
     # again, in the middle of the start that follows
-    box.daemon(answers=False)
-    eventually(lambda: os.path.exists(box.client.path), what="it has begun")
+    second = box.daemon(answers=False)
+    eventually(lambda: f"(pid {second.pid}, " in (box.state / "lock").read_text(), what="it has begun")
     box.kill()
     box.daemon()
     began = time.monotonic()
