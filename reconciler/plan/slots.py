@@ -1,5 +1,6 @@
 """One slot at a time: what an instance owes to its workload, and how it is started, replaced, kept or let go."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import assert_never
@@ -40,8 +41,6 @@ class Later:
 
 
 Decision = Action | Blocked | Later
-
-DEFAULT_GRACE = 10.0
 
 
 @dataclass(slots=True)
@@ -170,13 +169,13 @@ def _replace(instance: Instance, workload: Workload, facts: Facts, reason: Reaso
 
 
 def _let_go(
-    launch: Launch, facts: Facts, update: UpdateSpec | None, *, reason: Reason, detail: str = ""
+    launch: Launch, facts: Facts, update: UpdateSpec, *, reason: Reason, detail: str = ""
 ) -> Iterator[Decision]:
     """Drain while requests are in flight, then stop."""
     slot = launch.slot
     busy = facts.demand.get(split_slot(slot)[0], Wish()).in_flight > 0
     since = facts.memory.draining.get(slot)
-    patience = update.drain.total_seconds() if update is not None else 0.0
+    patience = update.drain.total_seconds()
     if busy and reason not in (Reason.NeverReady, Reason.ProbeFailing, Reason.PortTaken):
         if since is None:
             yield Drain(slot=slot, run=launch.run, reason=reason, detail=detail)
@@ -196,6 +195,7 @@ def remove(slot: str, reason: Reason, facts: Facts, *, update: UpdateSpec | None
         return
     instance = facts.instances[slot]
     phase, launch = instance.phase, instance.launch
+    update = update or _recorded(launch)
     match phase:
         case Unknown():
             yield Blocked(subject=slot, reason=Reason.Unknown, detail=_cannot_see(phase))
@@ -219,7 +219,7 @@ def keep(slot: str, facts: Facts) -> Iterator[Decision]:
     instance = facts.instances[slot]
     phase, launch = instance.phase, instance.launch
     if isinstance(phase, Stopping):
-        yield Stop(slot=slot, run=launch.run, grace=DEFAULT_GRACE, reason=phase.asked)
+        yield Stop(slot=slot, run=launch.run, grace=_grace(_recorded(launch)), reason=phase.asked)
         return
     if not isinstance(phase, Exited) or phase.asked in (Reason.NotInFleet, Reason.ScaledDown, Reason.StopAsked):
         return
@@ -297,8 +297,13 @@ def _gpus_of(launch: Launch, facts: Facts) -> tuple[Gpu, ...]:
     return tuple(gpu for gpu in facts.gpus if gpu.uuid in launch.gpus)
 
 
-def _grace(update: UpdateSpec | None) -> float:
-    return update.grace.total_seconds() if update is not None else DEFAULT_GRACE
+def _grace(update: UpdateSpec) -> float:
+    return update.grace.total_seconds()
+
+
+def _recorded(launch: Launch) -> UpdateSpec:
+    """How it is to be let go, as its file said when it was last started or updated."""
+    return UpdateSpec.model_validate(json.loads(launch.settings)[1].get("update", {}))
 
 
 def _cannot_see(phase: Unknown) -> str:

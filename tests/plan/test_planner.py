@@ -21,7 +21,7 @@ from reconciler.model.observation import (
     Unknown,
     Wish,
 )
-from reconciler.model.plan import Drain, Start, Strikes
+from reconciler.model.plan import Drain, Start, Stop, Strikes
 from reconciler.model.source import Problem
 from reconciler.model.status import Reason
 from reconciler.plan.prune import believed
@@ -621,6 +621,13 @@ def test_a_broken_file_holds_what_ran_before_even_across_a_restart_of_the_daemon
     decided = decide(fleet("", problems=(problem,)), on)
     assert "blocked tiny: SpecInvalid (cannot tell whether it is still declared: fleet.d/tiny.yaml:3:1" in text(decided)
     assert "start tiny/0: Exited" in text(decided)
+
+
+def test_what_is_removed_is_let_go_as_its_file_last_said() -> None:
+    on = machine(instance(fleet(TINY + "update: {grace: 500ms}"), "tiny/0"))
+    (stop,) = decide(fleet(""), on).actions
+    assert isinstance(stop, Stop)
+    assert stop.grace == 0.5
 
 
 def test_a_missing_directory_removes_nothing() -> None:
