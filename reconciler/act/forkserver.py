@@ -73,7 +73,8 @@ def main() -> None:
     soft = int(sys.argv[2])
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft if hard < 0 else min(soft, hard), hard))
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # keepers that end are reaped by the kernel
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in (signal.SIGINT, signal.SIGHUP):  # whoever closes a terminal means neither us nor the keepers
+        signal.signal(number, signal.SIG_IGN)
     gc.collect()
     gc.freeze()
     serve(requests)

@@ -254,6 +254,7 @@ def test_a_removed_directory_does_not_make_a_running_instance_absent(stage):
             was = await running(runtime)
             shutil.rmtree(stage.path())
             await runtime.look()
+            await runtime._slots["chat/0"].find()
             assert await running(runtime) == was
             await runtime.stop("chat/0", 1, 5.0, Reason.StopAsked)
             assert not alive(was.pid)

@@ -12,6 +12,7 @@ import pytest
 
 from reconciler.act import procfs, record, runfile
 from reconciler.act.hatchery import Hatchery
+from reconciler.act.link import connect
 from reconciler.model.errors import TransientError
 from reconciler.model.observation import Exited, Ready, Recorded, Running
 from reconciler.model.status import Reason
@@ -264,16 +265,18 @@ def test_new_live_settings_are_recorded_with_the_run_that_goes_on(stage):
 def test_what_is_forgotten_leaves_its_log_and_nothing_else(stage):
     async def scene():
         async with stage.runtime() as runtime:
-            await runtime.start(launch(argv=sh("echo bye")), {})
-            await ended(runtime)
-            await runtime.forget("chat/0", 1)
+            for run in (1, 2):
+                await runtime.start(launch(run=run, argv=sh("echo bye")), {})
+                await ended(runtime)
+            await runtime.forget("chat/0", 2)
             assert runtime.instances == {}
             assert not stage.path().exists()
             assert stage.log() == "bye\n"
             assert stage.processes() == []
-            await runtime.start(launch(argv=sh("echo again")), {})
+            await runtime.start(launch(run=1, argv=sh("echo again")), {})
             await ended(runtime)
-            assert stage.log() == "again\n", "an earlier life's log is not taken for this one's"
+            assert stage.log() == "again\n"
+            assert not (stage.logs() / "2.0.log").exists(), "an earlier life's log is not taken for this one's"
 
     live(scene())
 
@@ -304,6 +307,7 @@ def test_after_a_restart_of_the_machine_runs_are_lost_and_not_failed(stage):
         async with stage.runtime() as runtime:
             end = await ended(runtime)
             assert (end.asked, end.detail) == (Reason.Lost, "the machine was restarted")
+            assert not stage.keepers(), "nothing of it can run, so nobody is to look after it"
             one = runtime.instances["chat/0"]
             await runtime.look()
             assert runtime.instances["chat/0"] is one
@@ -417,13 +421,49 @@ def test_an_unchanged_instance_stays_the_same_object(stage):
     live(scene())
 
 
+def test_an_engine_may_talk_while_it_has_no_keeper(stage):
+    talk = "n=0; while :; do n=$((n+1)); echo line $n; echo $n > count; sleep 0.01; done"
+
+    async def scene():
+        async with stage.runtime() as runtime:
+            await runtime.start(launch(argv=sh(talk)), {})
+            pid = (await running(runtime)).pid
+            await said(stage, "line 3\n")
+        for keeper in stage.keepers():
+            os.kill(keeper, signal.SIGKILL)
+        eventually(lambda: not stage.keepers())
+        count = stage.path() / "home" / "count"
+        before = int(count.read_text() or 0)
+        eventually(lambda: int(count.read_text() or 0) > before + 5, what="it goes on though nobody reads")
+        async with stage.runtime() as runtime:
+            assert (await running(runtime)).pid == pid
+            await said(stage, f"line {before + 5}\n")
+
+    live(scene())
+
+
+def test_a_run_that_is_over_is_not_started_again(stage):
+    async def scene():
+        async with stage.runtime() as runtime:
+            await runtime.start(launch(argv=sh("echo once")), {})
+            end = await ended(runtime)
+            with connect(str(stage.path())) as sock:
+                sock.setblocking(True)
+                sock.settimeout(20)
+                sock.send(b'{"id": 1, "op": "start", "run": 1}')
+                assert json.loads(sock.recv(65536))["state"]["phase"] == runfile.EXITED
+            await runtime.start(launch(argv=sh("echo once")), {})
+            assert await ended(runtime) == end
+            assert stage.log() == "once\n"
+
+    live(scene())
+
+
 def test_a_keeper_answers_nonsense_and_goes_on(stage):
     async def scene():
         async with stage.runtime() as runtime:
             await runtime.start(launch(), {})
             before = await running(runtime)
-            from reconciler.act.link import connect
-
             for packet in (b"{", b"[1]", b'{"op": "stop", "run": "x"}', b'{"op": "start", "run": 9}', b"\xff" * 9000):
                 with connect(str(stage.path())) as sock:
                     sock.setblocking(True)
@@ -468,13 +508,30 @@ def test_a_keeper_without_a_run_and_without_company_leaves(stage):
         async with stage.runtime() as runtime:
             await runtime.start(launch(argv=sh("exit 0")), {})
             assert isinstance(await ended(runtime), Exited)
-            from reconciler.act.link import connect
-
             with connect(str(stage.path())) as sock:
                 sock.send(b'{"id": 1, "op": "close"}')
             await eventually_async(lambda: not stage.keepers())
             await runtime.start(launch(run=2), {})
             assert isinstance(runtime.instances["chat/0"].phase, Running)
+
+    live(scene())
+
+
+def test_a_keeper_told_to_end_stays_until_its_engine_has_ended(stage):
+    """As when the machine goes down: everybody gets SIGTERM, and nobody is to hold that up."""
+
+    async def scene():
+        async with stage.runtime() as runtime:
+            os.mkfifo(stage.state / "go")
+            await runtime.start(launch(argv=sh("trap '' TERM; read x < go; exit 3"), directory=str(stage.state)), {})
+            keeper = stage.keepers()[0]
+            for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+                os.kill(keeper, number)
+            await running(runtime)
+            assert alive(keeper)
+            (stage.state / "go").write_text("\n")
+            assert (await ended(runtime)).code == 3
+            await eventually_async(lambda: not alive(keeper))
 
     live(scene())
 
