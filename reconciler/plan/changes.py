@@ -10,8 +10,10 @@ _SECRETIVE = ("env", "args", "command", "params")
 
 def changes(before: str, after: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """From two `Workload.settings`: (what needs a restart, what is live), as `context 8192 → 16384`."""
-    restart_a, live_a, engine_a = json.loads(before)
-    restart_b, live_b, engine_b = json.loads(after)
+    try:
+        (restart_a, live_a, engine_a), (restart_b, live_b, engine_b) = json.loads(before), json.loads(after)
+    except (ValueError, TypeError):
+        return ("recorded by another version",), ()
     restart = [*_fields(restart_a, restart_b), *(f"engine's {text}" for text in _fields(engine_a, engine_b))]
     return tuple(restart), tuple(_fields(live_a, live_b))
 

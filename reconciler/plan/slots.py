@@ -303,7 +303,10 @@ def _grace(update: UpdateSpec) -> float:
 
 def _recorded(launch: Launch) -> UpdateSpec:
     """How it is to be let go, as its file said when it was last started or updated."""
-    return UpdateSpec.model_validate(json.loads(launch.settings)[1].get("update", {}))
+    try:
+        return UpdateSpec.model_validate(json.loads(launch.settings)[1]["update"])
+    except (ValueError, LookupError, TypeError):
+        return UpdateSpec()  # not said, or recorded by another version
 
 
 def _cannot_see(phase: Unknown) -> str:

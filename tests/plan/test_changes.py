@@ -41,5 +41,11 @@ def test_an_engines_own_command_is_named_as_the_engines() -> None:
     assert between(of("x"), of("y")) == (("engine's command",), ())
 
 
+def test_what_another_version_recorded_is_no_reason_to_fail() -> None:
+    after = next(iter(fleet(BASE).workloads.values())).settings
+    assert changes("{}", after) == (("recorded by another version",), ())
+    assert changes("not json", after) == (("recorded by another version",), ())
+
+
 def test_nothing_changed() -> None:
     assert between(BASE, BASE + "priority: 100") == ((), ())
