@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 from reconciler.model.fleet import Fleet, Workload, slot, split_slot
 from reconciler.model.memory import Memory
-from reconciler.model.observation import Demand, Observation, Unknown, Wish
+from reconciler.model.observation import Demand, Instance, Observation, Ready, Running, Unknown, Wish
 from reconciler.model.plan import Action, Blocked, Plan
 from reconciler.model.status import Reason
 from reconciler.plan import prune
+from reconciler.plan.backoff import HEALTHY_AFTER
 from reconciler.plan.placement import Room
 from reconciler.plan.slots import Decision, Facts, Later, keep, remove, run
 
@@ -23,7 +24,8 @@ def plan(fleet: Fleet, observation: Observation, demand: Demand, memory: Memory,
         detail = f"cannot see what runs: {instances.reason}; nothing is started or stopped until it can be seen"
         return Plan(blocked=(Blocked(subject="fleet", reason=Reason.Unknown, detail=detail),))
     leftovers = _by_name(instances.keys() - fleet.slots.keys())
-    names = _unsettled(fleet, observation, memory, demand) | leftovers.keys()
+    stirred, forgiven_at = _unsettled(fleet, observation.healthy, instances, now)
+    names = stirred | leftovers.keys() | _asked_about(fleet, memory, demand)
     facts = Facts(
         instances=instances,
         gpus=observation.gpus,
@@ -35,6 +37,7 @@ def plan(fleet: Fleet, observation: Observation, demand: Demand, memory: Memory,
         room=Room.of(observation, memory, fleet.node(observation.host.name)) if names else None,
     )
     verdict = _Verdict(fleet=fleet, facts=facts, held=prune.held(fleet, leftovers, instances, memory))
+    verdict.wake_at = forgiven_at
     verdict.blocked.extend(blocked for name, blocked in verdict.held.items() if name in fleet.workloads)
     for name in sorted(names, key=lambda name: (-_priority(fleet, name), name)):
         verdict.add(_decide(verdict, name, leftovers.get(name, ())))
@@ -119,15 +122,36 @@ def _decide(verdict: _Verdict, name: str, leftovers: Iterable[str]) -> Iterator[
         yield from run(slot(name, index), workload, facts)
 
 
-def _unsettled(fleet: Fleet, observation: Observation, memory: Memory, demand: Demand) -> set[str]:
-    """Names of workloads that may need something."""
-    healthy = observation.healthy.get
-    names = {split_slot(text)[0] for text, digest in fleet.slots.items() if healthy(text) != digest}
-    names.update(name for name in memory.overrides if name in fleet.workloads)
-    names.update(name for name in demand if name in fleet.workloads)
-    for slots in (memory.restarts, memory.draining, memory.failures):
-        names.update(name for text in slots if (name := split_slot(text)[0]) in fleet.workloads)
-    return names
+def _unsettled(
+    fleet: Fleet, healthy: Mapping[str, str], instances: Mapping[str, Instance], now: float
+) -> tuple[set[str], float | None]:
+    """Workloads with a slot that is not as it should be; and when the next of the others is forgiven its failures."""
+    names: set[str] = set()
+    first: float | None = None
+    for text, digest in fleet.slots.items():
+        if healthy.get(text) == digest:
+            continue
+        at = _forgiven_at(instances.get(text), digest)
+        if at is None or now >= at:
+            names.add(split_slot(text)[0])
+        elif first is None or at < first:
+            first = at
+    return names, first
+
+
+def _forgiven_at(instance: Instance | None, digest: str) -> float | None:
+    """When one that lacks nothing but a longer good time has had it; None where it lacks something else."""
+    phase = instance.phase if instance is not None and instance.digest == digest else None
+    if not isinstance(phase, Running) or not isinstance(phase.readiness, Ready):
+        return None
+    return phase.readiness.since + HEALTHY_AFTER
+
+
+def _asked_about(fleet: Fleet, memory: Memory, demand: Demand) -> set[str]:
+    """Workloads about which memory or clients have something to say."""
+    names = {name for names in (memory.overrides, demand) for name in names}
+    names.update(split_slot(text)[0] for slots in (memory.restarts, memory.draining, memory.failures) for text in slots)
+    return names & fleet.workloads.keys()
 
 
 def _by_name(slots: Iterable[str]) -> dict[str, list[str]]:
