@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from reconciler.model.kinds import SecretRef
-from reconciler.model.quantity import print_duration
 from reconciler.model.status import Reason
 
 
@@ -181,8 +180,3 @@ class Plan:
 def _line(verb: str, subject: str, reason: Reason, detail: str, *where: str) -> str:
     head = " ".join((verb, subject, *where))
     return f"{head}: {reason.value}" + (f" ({detail})" if detail else "")
-
-
-def wait_text(seconds: float) -> str:
-    """How long until something is tried again, for a Blocked."""
-    return f"next try in {print_duration(max(0.0, seconds))}"

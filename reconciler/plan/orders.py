@@ -127,14 +127,6 @@ def scale(memory: Memory, fleet: Fleet, name: str, replicas: int | None) -> Orde
     return Order(memory=changed, says=says)
 
 
-def stop_all(memory: Memory, fleet: Fleet) -> Order:
-    """Run nothing, until each is resumed."""
-    for name, workload in fleet.workloads.items():
-        if not paused(workload, memory):
-            memory = _override(memory, name, replace(memory.overrides.get(name, Override()), stopped=True))
-    return Order(memory=memory, says="every engine will be stopped")
-
-
 def consent(memory: Memory, plan: Plan) -> Order:
     """Let go of everything that waits for consent to be pruned."""
     names = [blocked.subject for blocked in plan.blocked if blocked.reason is Reason.PruneNeedsConsent]
