@@ -169,8 +169,10 @@ class Charge:
 
     def _record(self) -> dict[str, Any]:
         try:
-            with open("launch.json", "rb") as file:
-                record = json.loads(file.read())
+            text = procfs.read("launch.json")
+            if text is None:
+                raise RefusedError("refused", "cannot read launch.json")
+            record = json.loads(text)
             launch = record["launch"]
             return {"token": str(record["token"]), "launch": launch | {"run": int(launch["run"])}}
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -206,7 +208,7 @@ class Charge:
                 raise RefusedError("again", str(error)) from None
             self._open_log(launch)
             self._settle(code=error.code, detail=str(error))
-            return True
+            return False  # it was told
         except OSError as error:
             self._undo(before)
             raise RefusedError("again", f"cannot start it: {error.strerror}") from None
@@ -296,16 +298,16 @@ class Charge:
             lost = end.code is None and end.signal is None
             detail = "it ended while its keeper was gone" if lost else self._last_words() if end.code else ""
         self._settle(detail=detail)
-        self._tell()
 
     def _settle(self, *, detail: str, code: int | None = None, asked: str | None = None) -> None:
-        """Write down that the run is over."""
+        """Say that the run is over, then write it down: whoever hears it may have its successor for us."""
         run = self._run
         run.phase, run.ended, run.detail = runfile.EXITED, self._clock(), detail
         run.code = run.code if code is None else code
         run.asked = run.asked or asked
         run.ready_before, run.ready_since = run.ready_for(run.ended), None
         self._sweep_at, self._pause, self._secrets = None, 0.0, ()
+        self._tell()
         if self._log is not None:
             self._log.close()
             run.dropped = self._log.dropped

@@ -101,12 +101,11 @@ class Family:
     def _reap(self) -> bool:
         while True:
             try:
-                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 return True
-            if found is None:
+            if pid == 0:
                 return False
-            pid, status, usage = os.wait4(found.si_pid, os.WNOHANG)
             if pid == self.pid and self.own:
                 code = os.waitstatus_to_exitcode(status)
                 peak = usage.ru_maxrss * 1024

@@ -145,9 +145,10 @@ class Keeper:
             self._tell(but=peer)
 
     def _tell(self, but: socket.socket | None = None) -> None:
-        news: dict[str, Any] = {"state": self._charge.state()}
-        for peer in list(self._peers):
-            if peer is not but:
+        listening = [peer for peer in self._peers if peer is not but]
+        if listening:
+            news: dict[str, Any] = {"state": self._charge.state()}
+            for peer in listening:
                 self._send(peer, news)
 
     def _send(self, peer: socket.socket, packet: dict[str, Any]) -> None:

@@ -34,7 +34,19 @@ class Record:
 
 
 _RECORD = TypeAdapter(Record)
+_PAGE = 4096
 _FILES = ("launch.tmp", "run.json", "out", "keeper.sock", "keeper.err", "launch.json")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pending:
+    """A record that is ready to be committed."""
+
+    data: bytes
+    room: int = 0
+    """Bytes of the earlier record that it is written over; 0: it lies beside it as a file of its own."""
+    fresh: bool = False
+    """Whether the slot's directory is new."""
 
 
 class BrokenRecordError(Exception):
@@ -80,8 +92,21 @@ def read(path: str) -> Record | None:
         ) from None
 
 
-def prepare(path: str, logs: str, record: Record) -> bool:
-    """Write all that a start will need, except that it is not yet recorded. Whether the directory is new. OSError."""
+def prepare(path: str, logs: str, record: Record) -> Pending:
+    """Do all that a start will need, except that it is not yet recorded. OSError."""
+    data = _dump(record)
+    room = _room(path)
+    if room is None:
+        return _prepare_anew(path, logs, data)
+    _mkdir(f"{path}/home")
+    _mkdir(logs)
+    if len(data) > room:
+        _write_beside(path, data)
+        room = 0
+    return Pending(data=data, room=room)
+
+
+def _prepare_anew(path: str, logs: str, data: bytes) -> Pending:
     fresh = not os.path.isdir(path)
     try:
         if fresh:
@@ -93,16 +118,40 @@ def prepare(path: str, logs: str, record: Record) -> bool:
             os.mkfifo(f"{path}/out", 0o600)
         if not os.path.exists(f"{path}/run.json"):
             _write(f"{path}/run.json", runfile.encode(runfile.Run()))
-        _write(f"{path}/launch.tmp", _RECORD.dump_json(record))
+        _write(f"{path}/launch.tmp", data)
     except OSError:
         discard(path, fresh=fresh)
         raise
-    return fresh
+    return Pending(data=data, fresh=fresh)
 
 
-def commit(path: str) -> None:
+def _dump(record: Record) -> bytes:
+    """With some space behind it, so that the next run's fits in the same place."""
+    text = _RECORD.dump_json(record)
+    return text.ljust(-(-(len(text) + 64) // 512) * 512)
+
+
+def _room(path: str) -> int | None:
+    """Bytes that can be written over what is recorded: 0 where it would not be one write; None where nothing is."""
+    try:
+        size = os.stat(f"{path}/launch.json").st_size
+    except FileNotFoundError:
+        return None
+    return size if size <= _PAGE else 0
+
+
+def commit(path: str, pending: Pending) -> None:
     """From here on it is recorded. Takes no room on the disk. OSError."""
-    os.rename(f"{path}/launch.tmp", f"{path}/launch.json")
+    if not pending.room:
+        os.rename(f"{path}/launch.tmp", f"{path}/launch.json")
+        return
+    # Nothing of the earlier run is left, and one page is written whole or not at all, whoever is killed: making a new
+    # file and renaming it over the old one takes a third of a millisecond, as the file system then writes it out.
+    descriptor = os.open(f"{path}/launch.json", os.O_WRONLY | os.O_NOFOLLOW)
+    try:
+        os.pwrite(descriptor, pending.data.ljust(pending.room), 0)
+    finally:
+        os.close(descriptor)
 
 
 def discard(path: str, *, fresh: bool) -> None:
@@ -120,9 +169,9 @@ def discard(path: str, *, fresh: bool) -> None:
 
 def rewrite(path: str, record: Record) -> None:
     """Record the same run anew. OSError."""
+    _write_beside(path, _dump(record))
     try:
-        _write(f"{path}/launch.tmp", _RECORD.dump_json(record))
-        commit(path)
+        os.rename(f"{path}/launch.tmp", f"{path}/launch.json")
     except OSError:
         discard(path, fresh=False)
         raise
@@ -177,6 +226,14 @@ def _set_logs_aside(logs: str) -> None:
     if os.path.isdir(logs):
         shutil.rmtree(f"{logs}.old", ignore_errors=True)
         os.rename(logs, f"{logs}.old")
+
+
+def _write_beside(path: str, data: bytes) -> None:
+    try:
+        _write(f"{path}/launch.tmp", data)
+    except OSError:
+        discard(path, fresh=False)
+        raise
 
 
 def _mkdir(path: str) -> None:

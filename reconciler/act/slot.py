@@ -222,19 +222,19 @@ class Slot:
 
     async def _record_anew(self, recorded: Record) -> None:
         """Nothing is half done: what needs room on the disk or a process comes first, the record's last step last."""
-        fresh = False
+        pending: record.Pending | None = None
         try:
-            fresh = record.prepare(self.path, self.logs, recorded)
+            pending = record.prepare(self.path, self.logs, recorded)
             if not self._linked:
                 self._link_up(self._knock() or await self._site.hatchery.hatch(self.path))
-            record.commit(self.path)
-        except OSError as error:
+            record.commit(self.path, pending)
+        except (OSError, asyncio.CancelledError) as error:
+            fresh = pending is not None and pending.fresh
             if self._link is not None and fresh:
                 self._link.close()
             record.discard(self.path, fresh=fresh)
-            raise record.failure(f"start {self.name}", error) from None
-        except asyncio.CancelledError:
-            record.discard(self.path, fresh=fresh)
+            if isinstance(error, OSError):
+                raise record.failure(f"start {self.name}", error) from None
             raise
         self._record, self._lost_at = recorded, None
 

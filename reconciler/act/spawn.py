@@ -77,65 +77,70 @@ def spawn(argv: list[str], env: dict[str, str], directory: str, out: str) -> int
     if not argv or any("\0" in word for word in argv):
         raise CannotRun("cannot run a command that is empty or holds a NUL")
     here = os.open(".", os.O_RDONLY | os.O_DIRECTORY)
-    score = _score()
     try:
         # Opened for reading too: it then has a reader for ever, and no keeper's death is a SIGPIPE for the engine.
         output = os.open(out, os.O_RDWR)
         try:
-            os.chdir(directory)
-        except OSError as error:
-            os.close(output)
-            raise CannotRun(f"cannot run in {directory}: {_why(error)}") from None
-        mask = os.umask(0o022)
-        try:
-            _write_score(min(1000, score + WORSE))
-            return os.posix_spawn(
-                program(argv[0], env["PATH"]),
-                argv,
-                env,
-                file_actions=[
-                    (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
-                    (os.POSIX_SPAWN_DUP2, output, 1),
-                    (os.POSIX_SPAWN_DUP2, output, 2),
-                ],
-                setsid=True,
-                setsigmask=[],
-                setsigdef=_DEFAULT,
-            )
-        except OSError as error:
-            again = error.errno in _AGAIN
-            code = 127 if error.errno == 2 else 126
-            why = _why(error)
-            if error.errno == 2 and os.path.exists(argv[0]):
-                why = "the interpreter that its first line names is not there"
-            raise CannotRun(f"cannot run {argv[0]}: {why}", code=code, again=again) from None
+            _enter(directory)
+            mask = os.umask(0o022)
+            try:
+                pid = _spawn(argv, env, output)
+            finally:
+                os.umask(mask)
         finally:
-            _write_score(score)
-            os.umask(mask)
             os.close(output)
     finally:
         os.fchdir(here)
         os.close(here)
+    _worsen(pid)
+    os.sched_yield()  # it waits for this processor until we rest, and there is no hurry about what is left to do here
+    return pid
+
+
+def _enter(directory: str) -> None:
+    try:
+        os.chdir(directory)
+    except OSError as error:
+        raise CannotRun(f"cannot run in {directory}: {_why(error)}") from None
+
+
+def _spawn(argv: list[str], env: dict[str, str], output: int) -> int:
+    try:
+        return os.posix_spawn(
+            program(argv[0], env["PATH"]),
+            argv,
+            env,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, output, 1),
+                (os.POSIX_SPAWN_DUP2, output, 2),
+            ],
+            setsid=True,
+            setsigmask=[],
+            setsigdef=_DEFAULT,
+        )
+    except OSError as error:
+        again = error.errno in _AGAIN
+        code = 127 if error.errno == 2 else 126
+        why = _why(error)
+        if error.errno == 2 and os.path.exists(argv[0]):
+            why = "the interpreter that its first line names is not there"
+        raise CannotRun(f"cannot run {argv[0]}: {why}", code=code, again=again) from None
 
 
 def _why(error: OSError) -> str:
     return _WORDS.get(error.errno or 0) or (error.strerror or "unknown error").lower()
 
 
-def _score() -> int:
+def _worsen(pid: int) -> None:
+    """Have the kernel choose it before us. Not by lending it a score of ours: lowering that again is root's right."""
     try:
-        return int(procfs.read("/proc/self/oom_score_adj") or b"0")
-    except ValueError:
-        return 0
-
-
-def _write_score(score: int) -> None:
-    try:
-        descriptor = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
-    except OSError:
+        score = int(procfs.read("/proc/self/oom_score_adj") or b"0")
+        descriptor = os.open(f"/proc/{pid}/oom_score_adj", os.O_WRONLY)
+    except (OSError, ValueError):
         return  # it is then as likely to be killed as its keeper, which is no reason not to run it
     try:
-        os.write(descriptor, b"%d" % score)
+        os.write(descriptor, b"%d" % min(1000, score + WORSE))
     except OSError:
         return
     finally:

@@ -63,18 +63,36 @@ def test_a_start_on_a_full_disk_leaves_nothing_and_works_once_there_is_room(smal
     live(scene())
 
 
-def test_a_restart_on_a_full_disk_keeps_what_was_known(small):
+def test_a_restart_takes_no_room_on_a_full_disk(small):
+    async def scene():
+        async with small.runtime() as runtime:
+            await runtime.start(launch(argv=sh("exit 4")), {})
+            await ended(runtime)
+            fill(small)
+            await runtime.start(launch(run=2), {})
+            pid = (await running(runtime)).pid
+        async with small.runtime() as runtime:
+            assert (await running(runtime)).pid == pid
+            assert runtime.instances["chat/0"].launch.run == 2
+
+    live(scene())
+
+
+def test_a_longer_record_on_a_full_disk_keeps_what_was_known(small):
+    longer = launch(run=2, env={"LONG": "x" * 5000})
+
     async def scene():
         async with small.runtime() as runtime:
             await runtime.start(launch(argv=sh("exit 4")), {})
             before = await ended(runtime)
             filler = fill(small)
             with pytest.raises(TransientError, match="no space left"):
-                await runtime.start(launch(run=2), {})
+                await runtime.start(longer, {})
             assert runtime.instances["chat/0"].phase == before
             filler.unlink()
-            await runtime.start(launch(run=2), {})
+            await runtime.start(longer, {})
             await running(runtime)
+            assert runtime.instances["chat/0"].launch == longer
 
     live(scene())
 

@@ -85,8 +85,9 @@ def test_a_record_without_a_keeper_is_recorded_and_can_be_started(stage):
     async def scene():
         async with stage.runtime() as runtime:
             order = launch()
-            record.prepare(str(stage.path()), str(stage.logs()), record.new(order, procfs.BOOT))
-            record.commit(str(stage.path()))
+            record.commit(
+                str(stage.path()), record.prepare(str(stage.path()), str(stage.logs()), record.new(order, procfs.BOOT))
+            )
             await runtime.look()
             assert isinstance(runtime.instances["chat/0"].phase, Recorded)
             await runtime.start(order, {})
@@ -109,8 +110,10 @@ def test_what_was_cut_off_before_it_was_recorded_is_removed(stage):
 def test_a_keeper_that_was_never_ordered_starts_nothing(stage):
     async def scene():
         async with stage.runtime() as runtime:
-            record.prepare(str(stage.path()), str(stage.logs()), record.new(launch(), procfs.BOOT))
-            record.commit(str(stage.path()))
+            record.commit(
+                str(stage.path()),
+                record.prepare(str(stage.path()), str(stage.logs()), record.new(launch(), procfs.BOOT)),
+            )
             hatchery = Hatchery(1024)
             (await hatchery.hatch(str(stage.path()))).close()
             await hatchery.close()
@@ -125,8 +128,9 @@ def test_an_order_whose_daemon_died_at_once_is_carried_out_once(stage):
     async def scene():
         async with stage.runtime():
             pass
-        record.prepare(str(stage.path()), str(stage.logs()), record.new(launch(), procfs.BOOT))
-        record.commit(str(stage.path()))
+        record.commit(
+            str(stage.path()), record.prepare(str(stage.path()), str(stage.logs()), record.new(launch(), procfs.BOOT))
+        )
         hatchery = Hatchery(1024)
         sock = await hatchery.hatch(str(stage.path()))
         for _ in range(2):
