@@ -3,7 +3,7 @@
 What differs is what is looked at: a slot that carries the right digest and is healthy costs one comparison.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from reconciler.model.fleet import Fleet, Workload, slot, split_slot
@@ -14,7 +14,7 @@ from reconciler.model.status import Reason
 from reconciler.plan import prune
 from reconciler.plan.backoff import HEALTHY_AFTER
 from reconciler.plan.placement import Room
-from reconciler.plan.slots import Decision, Facts, Later, keep, remove, run
+from reconciler.plan.slots import Decision, Facts, Later, Removal, decide
 
 
 def plan(fleet: Fleet, observation: Observation, demand: Demand, memory: Memory, now: float) -> Plan:
@@ -40,7 +40,7 @@ def plan(fleet: Fleet, observation: Observation, demand: Demand, memory: Memory,
     verdict.wake_at = forgiven_at
     verdict.blocked.extend(blocked for name, blocked in verdict.held.items() if name in fleet.workloads)
     for name in sorted(names, key=lambda name: (-_priority(fleet, name), name)):
-        verdict.add(_decide(verdict, name, leftovers.get(name, ())))
+        _decide(verdict, name, leftovers.get(name, ()))
     for problem in fleet.problems:
         for name in problem.names:
             verdict.blocked.append(Blocked(subject=name, reason=Reason.SpecInvalid, detail=str(problem)))
@@ -81,30 +81,28 @@ class _Verdict:
     blocked: list[Blocked] = field(default_factory=list[Blocked])
     wake_at: float | None = None
 
-    def add(self, decisions: Iterable[Decision]) -> None:
-        for decision in decisions:
-            until = None
-            if isinstance(decision, Later):
-                until = decision.at
-            elif isinstance(decision, Blocked):
-                self.blocked.append(decision)
-                until = decision.until
-            else:
-                self.actions.append(decision)
-            if until is not None:
-                self.wake_at = until if self.wake_at is None else min(until, self.wake_at)
+    def add(self, decision: Decision | None) -> None:
+        until = None
+        if isinstance(decision, Later):
+            until = decision.at
+        elif isinstance(decision, Blocked):
+            self.blocked.append(decision)
+            until = decision.until
+        elif decision is not None:
+            self.actions.append(decision)
+        if until is not None:
+            self.wake_at = until if self.wake_at is None else min(until, self.wake_at)
 
 
-def _decide(verdict: _Verdict, name: str, leftovers: Iterable[str]) -> Iterator[Decision]:
+def _decide(verdict: _Verdict, name: str, leftovers: Iterable[str]) -> None:
     """Everything about one workload: its slots, and those it no longer has."""
     fleet, facts = verdict.fleet, verdict.facts
     workload = fleet.workloads.get(name)
     if workload is None:
         blocked = verdict.held.get(name)
-        if blocked is not None:
-            yield blocked
+        verdict.add(blocked)
         for gone in sorted(leftovers, key=split_slot):
-            yield from remove(gone, Reason.NotInFleet, facts) if blocked is None else keep(gone, facts)
+            verdict.add(decide(gone, Removal(Reason.NotInFleet) if blocked is None else "keep", facts))
         return
     count = wanted(workload, facts.memory, facts.demand)
     extra = facts.slots_beyond(name, count, workload.replicas[0], leftovers)
@@ -112,14 +110,14 @@ def _decide(verdict: _Verdict, name: str, leftovers: Iterable[str]) -> Iterator[
         slots = [slot(name, index) for index in range(count)]
         if extra or any(text not in facts.instances or facts.owes(text, workload) for text in slots):
             detail = "paused: nothing is done to it; to go on, `holdfast resume` it or remove paused from its file"
-            yield Blocked(subject=name, reason=Reason.Paused, detail=detail)
+            verdict.add(Blocked(subject=name, reason=Reason.Paused, detail=detail))
         return
     override = facts.memory.overrides.get(name)
     why = Reason.StopAsked if override is not None and override.stopped else Reason.ScaledDown
     for gone in extra:
-        yield from remove(gone, why, facts, update=workload.update)
+        verdict.add(decide(gone, Removal(why, workload.update), facts))
     for index in range(count):
-        yield from run(slot(name, index), workload, facts)
+        verdict.add(decide(slot(name, index), workload, facts))
 
 
 def _unsettled(

@@ -1,9 +1,9 @@
 """One slot at a time: what an instance owes to its workload, and how it is started, replaced, kept or let go."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import assert_never
+from typing import Literal, assert_never
 
 from reconciler import engines
 from reconciler.model.fleet import Workload, split_slot
@@ -43,6 +43,15 @@ class Later:
 Decision = Action | Blocked | Later
 
 
+@dataclass(frozen=True, slots=True)
+class Removal:
+    """That a slot is not wanted."""
+
+    reason: Reason
+    update: UpdateSpec | None = None
+    """How it is let go; None: as its file said when it was last started or updated."""
+
+
 @dataclass(slots=True)
 class Facts:
     """What one pass knows, and the room that is left while it decides."""
@@ -71,55 +80,51 @@ class Facts:
         return instance.digest != workload.digest or not isinstance(instance.phase, Running)
 
 
-def run(slot: str, workload: Workload, facts: Facts) -> Iterator[Decision]:
-    """Make a wanted slot run what its workload says."""
+def decide(slot: str, wish: Workload | Removal | Literal["keep"], facts: Facts) -> Decision | None:
+    """What to do now about a slot that is to run as its workload says, to go, or to stay as it was last started."""
     if slot in facts.memory.in_flight:
-        return
-    if (failed := _failed(slot, facts, workload.digest)) is not None:
-        yield failed
-        return
+        return None
+    failed = _failed(slot, facts, wish.digest if isinstance(wish, Workload) else "")
+    if failed is not None:
+        return failed
     instance = facts.instances.get(slot)
+    if isinstance(wish, Workload):
+        if instance is None:
+            return _start(slot, wish, facts, None, strikes=Strikes(), reason=Reason.NotRunning)
+        return _run(instance, wish, facts)
     if instance is None:
-        yield from _start(slot, workload, facts, run=1, strikes=Strikes(), reason=Reason.NotRunning)
-        return
+        return None
+    return _keep(instance, facts) if wish == "keep" else _remove(instance, wish, facts)
+
+
+def _run(instance: Instance, workload: Workload, facts: Facts) -> Decision | None:
+    """Make a wanted slot run what its workload says."""
+    slot = instance.slot
     phase, launch = instance.phase, instance.launch
     asked = facts.memory.restarts.get(slot, 0) >= launch.run
     match phase:
         case Unknown():
-            yield Blocked(subject=slot, reason=Reason.Unknown, detail=_cannot_see(phase))
+            return Blocked(subject=slot, reason=Reason.Unknown, detail=_cannot_see(phase))
         case Stopping():
-            yield Stop(slot=slot, run=launch.run, grace=_grace(workload.update), reason=phase.asked)
+            return Stop(slot=slot, run=launch.run, grace=_grace(workload.update), reason=phase.asked)
         case Recorded():
-            yield from _start(
-                slot,
-                workload,
-                facts,
-                run=launch.run + 1,
-                strikes=launch.strikes,
-                reason=Reason.NotRunning,
-                before=launch,
-            )
+            return _start(slot, workload, facts, launch, strikes=launch.strikes, reason=Reason.NotRunning)
         case Exited():
             fresh = asked or launch.fingerprint != workload.fingerprint
             strikes, wait = (Strikes(), 0.0) if fresh else backoff.after(launch.strikes, phase, slot)
             if facts.now < phase.at + wait:
                 detail = f"{ended(phase)}; {in_a_row(strikes.count)}"
-                yield Blocked(subject=slot, reason=Reason.BackingOff, detail=detail, until=phase.at + wait)
-                return
+                return Blocked(subject=slot, reason=Reason.BackingOff, detail=detail, until=phase.at + wait)
             reason = Reason.RestartAsked if asked else Reason.SpecChanged if fresh else _cause(phase)
             detail = "" if fresh else ended(phase)
-            yield from _start(
-                slot, workload, facts, run=launch.run + 1, strikes=strikes, reason=reason, detail=detail, before=launch
-            )
+            return _start(slot, workload, facts, launch, strikes=strikes, reason=reason, detail=detail)
         case Running():
-            yield from _running(instance, phase, workload, facts, asked=asked)
+            return _running(instance, phase, workload, facts, asked=asked)
         case _:
             assert_never(phase)
 
 
-def _running(
-    instance: Instance, phase: Running, workload: Workload, facts: Facts, *, asked: bool
-) -> Iterator[Decision]:
+def _running(instance: Instance, phase: Running, workload: Workload, facts: Facts, *, asked: bool) -> Decision | None:
     """What a running instance owes: a replacement, an update, or nothing but time."""
     slot, launch, readiness = instance.slot, instance.launch, phase.readiness
     probe = engines.probe(workload, _gpus_of(launch, facts))
@@ -135,42 +140,34 @@ def _running(
     elif isinstance(readiness, Failing) and readiness.failures >= probe.failures:
         reason, detail = Reason.ProbeFailing, f"{readiness.failures} probes failed in a row: {readiness.detail}"
     if reason is not None:
-        yield from _replace(instance, workload, facts, reason, detail)
-        return
+        return _replace(instance, workload, facts, reason, detail)
     if slot in facts.memory.draining:
         # what it was drained for is gone: it gets traffic again by being updated
-        yield Update(slot=slot, launch=launch, reason=Reason.Recovered, detail="drain called off")
-        return
+        return Update(slot=slot, launch=launch, reason=Reason.Recovered, detail="drain called off")
     if launch.live != workload.live:
         detail = "; ".join(changes(launch.settings, workload.settings)[1])
         fresh = replace(launch, live=workload.live, settings=workload.settings, probe=probe)
-        yield Update(slot=slot, launch=fresh, reason=Reason.SpecChanged, detail=detail)
-        return
+        return Update(slot=slot, launch=fresh, reason=Reason.SpecChanged, detail=detail)
     if isinstance(readiness, NotReady):
-        yield Later(phase.since + probe.start)
-    elif isinstance(readiness, Ready) and launch.strikes != Strikes():
+        return Later(phase.since + probe.start)
+    if isinstance(readiness, Ready) and launch.strikes != Strikes():
         if facts.now < readiness.since + backoff.HEALTHY_AFTER:
-            yield Later(readiness.since + backoff.HEALTHY_AFTER)
-        else:
-            detail = "healthy for 10 minutes: earlier failures are forgotten"
-            yield Update(slot=slot, launch=replace(launch, strikes=Strikes()), reason=Reason.Recovered, detail=detail)
+            return Later(readiness.since + backoff.HEALTHY_AFTER)
+        detail = "healthy for 10 minutes: earlier failures are forgotten"
+        return Update(slot=slot, launch=replace(launch, strikes=Strikes()), reason=Reason.Recovered, detail=detail)
+    return None
 
 
-def _replace(instance: Instance, workload: Workload, facts: Facts, reason: Reason, detail: str) -> Iterator[Decision]:
+def _replace(instance: Instance, workload: Workload, facts: Facts, reason: Reason, detail: str) -> Decision:
     """End a run so that the next pass starts its successor; unless the successor could not be started."""
     slot, launch = instance.slot, instance.launch
-    successor = _launch(
-        slot, workload, facts, facts.free().without(launch), run=launch.run + 1, strikes=Strikes(), before=launch
-    )
+    successor = _launch(slot, workload, facts, facts.free().without(launch), before=launch, strikes=Strikes())
     if isinstance(successor, Blocked):
-        yield replace(successor, detail=f"{successor.detail}; {slot} goes on as it was ({reason.value})")
-        return
-    yield from _let_go(launch, facts, workload.update, reason=reason, detail=detail)
+        return replace(successor, detail=f"{successor.detail}; {slot} goes on as it was ({reason.value})")
+    return _let_go(launch, facts, workload.update, reason=reason, detail=detail)
 
 
-def _let_go(
-    launch: Launch, facts: Facts, update: UpdateSpec, *, reason: Reason, detail: str = ""
-) -> Iterator[Decision]:
+def _let_go(launch: Launch, facts: Facts, update: UpdateSpec, *, reason: Reason, detail: str = "") -> Decision:
     """Drain while requests are in flight, then stop."""
     slot = launch.slot
     busy = facts.demand.get(split_slot(slot)[0], Wish()).in_flight > 0
@@ -178,94 +175,69 @@ def _let_go(
     patience = update.drain.total_seconds()
     if busy and reason not in (Reason.NeverReady, Reason.ProbeFailing, Reason.PortTaken):
         if since is None:
-            yield Drain(slot=slot, run=launch.run, reason=reason, detail=detail)
-            return
+            return Drain(slot=slot, run=launch.run, reason=reason, detail=detail)
         if facts.now < since + patience:
-            yield Later(since + patience)
-            return
-    yield Stop(slot=slot, run=launch.run, grace=_grace(update), reason=reason, detail=detail)
+            return Later(since + patience)
+    return Stop(slot=slot, run=launch.run, grace=_grace(update), reason=reason, detail=detail)
 
 
-def remove(slot: str, reason: Reason, facts: Facts, *, update: UpdateSpec | None = None) -> Iterator[Decision]:
+def _remove(instance: Instance, removal: Removal, facts: Facts) -> Decision:
     """Make a slot that is not wanted disappear."""
-    if slot in facts.memory.in_flight:
-        return
-    if (failed := _failed(slot, facts)) is not None:
-        yield failed
-        return
-    instance = facts.instances[slot]
-    phase, launch = instance.phase, instance.launch
-    update = update or _recorded(launch)
+    slot, phase, launch, reason = instance.slot, instance.phase, instance.launch, removal.reason
+    update = removal.update or _recorded(launch)
     match phase:
         case Unknown():
-            yield Blocked(subject=slot, reason=Reason.Unknown, detail=_cannot_see(phase))
+            return Blocked(subject=slot, reason=Reason.Unknown, detail=_cannot_see(phase))
         case Running():
-            yield from _let_go(launch, facts, update, reason=reason)
+            return _let_go(launch, facts, update, reason=reason)
         case Stopping():
-            yield Stop(slot=slot, run=launch.run, grace=_grace(update), reason=phase.asked)
+            return Stop(slot=slot, run=launch.run, grace=_grace(update), reason=phase.asked)
         case Recorded() | Exited():
-            yield Forget(slot=slot, run=launch.run, reason=reason)
+            return Forget(slot=slot, run=launch.run, reason=reason)
         case _:
             assert_never(phase)
 
 
-def keep(slot: str, facts: Facts) -> Iterator[Decision]:
+def _keep(instance: Instance, facts: Facts) -> Decision | None:
     """Keep a slot as it was last started: its declaration cannot be read or its removal needs consent."""
-    if slot in facts.memory.in_flight:
-        return
-    if (failed := _failed(slot, facts)) is not None:
-        yield failed
-        return
-    instance = facts.instances[slot]
-    phase, launch = instance.phase, instance.launch
+    slot, phase, launch = instance.slot, instance.phase, instance.launch
     if isinstance(phase, Stopping):
-        yield Stop(slot=slot, run=launch.run, grace=_grace(_recorded(launch)), reason=phase.asked)
-        return
+        return Stop(slot=slot, run=launch.run, grace=_grace(_recorded(launch)), reason=phase.asked)
     if not isinstance(phase, Exited) or phase.asked in (Reason.NotInFleet, Reason.ScaledDown, Reason.StopAsked):
-        return
+        return None
     strikes, wait = backoff.after(launch.strikes, phase, slot)
     if facts.now < phase.at + wait:
-        yield Blocked(subject=slot, reason=Reason.BackingOff, detail=ended(phase), until=phase.at + wait)
-        return
+        return Blocked(subject=slot, reason=Reason.BackingOff, detail=ended(phase), until=phase.at + wait)
     again = replace(launch, run=launch.run + 1, strikes=strikes)
     no_room = facts.free().fits(again)
     if no_room is not None:
-        yield Blocked(subject=slot, reason=no_room.reason, detail=no_room.detail)
-        return
+        return Blocked(subject=slot, reason=no_room.reason, detail=no_room.detail)
     facts.free().take(again)
-    yield Start(slot=slot, launch=again, reason=_cause(phase), detail=ended(phase))
+    return Start(slot=slot, launch=again, reason=_cause(phase), detail=ended(phase))
 
 
 def _start(
     slot: str,
     workload: Workload,
     facts: Facts,
+    before: Launch | None,
     *,
-    run: int,
     strikes: Strikes,
     reason: Reason,
     detail: str = "",
-    before: Launch | None = None,
-) -> Iterator[Decision]:
-    launch = _launch(slot, workload, facts, facts.free(), run=run, strikes=strikes, before=before)
+) -> Start | Blocked:
+    """Start the run that follows `before`, if there is room for it."""
+    launch = _launch(slot, workload, facts, facts.free(), before=before, strikes=strikes)
     if isinstance(launch, Blocked):
-        yield launch
-        return
+        return launch
     facts.free().take(launch)
-    yield Start(slot=slot, launch=launch, reason=reason, detail=detail)
+    return Start(slot=slot, launch=launch, reason=reason, detail=detail)
 
 
 def _launch(
-    slot: str,
-    workload: Workload,
-    facts: Facts,
-    room: Room,
-    *,
-    run: int,
-    strikes: Strikes,
-    before: Launch | None,
+    slot: str, workload: Workload, facts: Facts, room: Room, *, before: Launch | None, strikes: Strikes
 ) -> Launch | Blocked:
-    """The launch of a run at the place the room has for it, or why there is none."""
+    """The launch of the run after `before`, at the place the room has for it; or why there is none."""
     gpus = room.choose(workload.needs)
     if isinstance(gpus, NoRoom):
         return Blocked(subject=slot, reason=gpus.reason, detail=gpus.detail)
@@ -273,7 +245,14 @@ def _launch(
     if isinstance(port, NoRoom):
         return Blocked(subject=slot, reason=port.reason, detail=port.detail)
     launch = engines.launch(
-        workload, slot=slot, run=run, gpus=gpus, port=port, strikes=strikes, host=facts.host, node=facts.node
+        workload,
+        slot=slot,
+        run=before.run + 1 if before is not None else 1,
+        gpus=gpus,
+        port=port,
+        strikes=strikes,
+        host=facts.host,
+        node=facts.node,
     )
     if isinstance(launch, engines.Refusal):
         return Blocked(subject=slot, reason=launch.reason, detail=launch.detail)
@@ -320,4 +299,4 @@ def _cause(end: Exited) -> Reason:
     return Reason.OutOfMemory if end.oom else Reason.Exited
 
 
-__all__ = ["Decision", "Facts", "Later", "keep", "remove", "run"]
+__all__ = ["Decision", "Facts", "Later", "Removal", "decide"]
