@@ -13,15 +13,17 @@ from reconciler.model.observation import Host
 PROGRAMS = ("llama-server", "vllm")
 """What the engines look for on PATH."""
 _LOOK_AGAIN = 30.0
-"""Seconds for which PATH is taken to be as it was."""
+"""Seconds for which the name, PATH and the driver are taken to be as they were."""
 _DRIVER = "/sys/module/nvidia/version"
 
 
-class Programs:
-    """What was found on PATH, and when: looking for it takes longer than a pass."""
+class Settled:
+    """What rarely changes, and when it was found: looking for it takes longer than a pass."""
 
     def __init__(self) -> None:
         self.until = float("-inf")
+        self.name = "local"
+        self.cpus = 1
         self.found: Mapping[str, str] = {}
         self.driver: str | None = None
 
@@ -29,26 +31,28 @@ class Programs:
         """Look again if it is time to; `path` instead of PATH."""
         if now >= self.until:
             self.until = now + _LOOK_AGAIN
+            self.name = label(socket.gethostname())
+            self.cpus = len(os.sched_getaffinity(0))
             paths = {name: shutil.which(name, path=path) for name in PROGRAMS}
             self.found = {name: os.path.abspath(path) for name, path in paths.items() if path is not None}
             self.driver = _driver()
 
 
-_programs = Programs()
+_settled = Settled()
 
 
 def look() -> Host:
-    """The machine as it is now; programs and driver as they were at most 30 s ago."""
-    _programs.refresh(time.monotonic())
+    """The machine as it is now; all but its memory as it was at most 30 s ago."""
+    _settled.refresh(time.monotonic())
     memory, available = _memory()
     return Host(
-        name=label(socket.gethostname()),
-        cpus=len(os.sched_getaffinity(0)),
+        name=_settled.name,
+        cpus=_settled.cpus,
         memory=memory,
         available=available,
-        programs=_programs.found,
+        programs=_settled.found,
         python=sys.executable or "python3",
-        driver=_programs.driver,
+        driver=_settled.driver,
     )
 
 

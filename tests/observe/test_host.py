@@ -21,7 +21,7 @@ def test_the_machine_is_as_it_is():
 
 def test_engine_programs_on_path_are_found_and_looked_for_again_only_after_a_while(tmp_path):
     """A look costs microseconds; an installed engine is noticed within half a minute."""
-    programs = host.Programs()
+    programs = host.Settled()
     folders = [tmp_path]
     programs.refresh(0.0, path=os.pathsep.join(map(str, folders)))
     assert programs.found == {}
