@@ -162,10 +162,13 @@ def test_a_stop_that_was_asked_for_is_no_first_failure(stage):
 
     async def scene():
         async with stage.runtime() as runtime:
-            for run, reason, first in ((1, Reason.SpecChanged, None), (2, Reason.NeverReady, 2)):
-                await runtime.start(launch(run=run), {})
-                await runtime.stop("chat/0", run, 5.0, reason)
-                await eventually_async(lambda: Reader(str(stage.state)).first_failure("chat", 0) == first)  # noqa: B023
+            reader = Reader(str(stage.state))
+            await runtime.start(launch(run=1), {})
+            await runtime.stop("chat/0", 1, 5.0, Reason.SpecChanged)
+            await runtime.start(launch(run=2), {})  # by now a first failure would have been marked
+            assert reader.first_failure("chat", 0) is None
+            await runtime.stop("chat/0", 2, 5.0, Reason.NeverReady)
+            await eventually_async(lambda: reader.first_failure("chat", 0) == 2)
 
     live(scene())
 
