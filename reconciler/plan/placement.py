@@ -55,6 +55,11 @@ class _Card:
             return f"{self.left()}"
         return None
 
+    def share(self, launch: Launch) -> int:
+        """Bytes that a launch on it takes: what was promised, or what it holds where that is more."""
+        held = sum(holder.memory for holder in self.gpu.holders if holder.slot == launch.slot)
+        return max(launch.memory if launch.memory is not None else self.gpu.memory, held)
+
     def left(self) -> str:
         """`46.1 GiB of 80.0 GiB free; 12.0 GiB held by pid 4242 python, not ours`."""
         text = f"{print_size(max(0, self.free))} of {print_size(self.gpu.memory)} free"
@@ -77,46 +82,48 @@ class Room:
     """Why they are not known."""
     ports: set[int] | None
     """Taken; None where they are not known."""
+    leasable: range
+    """The node's own ports."""
     next_port: int = 0
-    """Where the search in the node's range goes on: as a position in it."""
+    """Where the search among them goes on: as a position."""
+    freed: int | None = None
+    """One of the ports taken that is about to be free."""
 
     @classmethod
     def of(cls, observation: Observation, memory: Memory, node: Node) -> "Room":
         """What is free after everything that runs, ends, or was promised."""
         gpus, ports = observation.gpus, observation.ports
-        cards = None if isinstance(gpus, Unknown) else {gpu.uuid: _card(gpu, node) for gpu in gpus}
         room = cls(
             node=node,
-            cards=cards,
+            cards=None if isinstance(gpus, Unknown) else {gpu.uuid: _card(gpu, node) for gpu in gpus},
             unknown=gpus.reason if isinstance(gpus, Unknown) else "",
             ports=None if isinstance(ports, Unknown) else set(ports),
+            leasable=node.port_range,
         )
-        instances: Mapping[str, Instance] = {} if isinstance(observation.instances, Unknown) else observation.instances
-        for instance in instances.values():
-            if not isinstance(instance.phase, Exited) and instance.slot not in memory.in_flight:
-                room.take(instance.launch)
-        for slot, action in memory.in_flight.items():
-            if isinstance(action, Start):
-                room.take(action.launch)
-            elif slot in instances:
-                room.take(instances[slot].launch)
+        held = _held(observation, memory)
+        if room.ports is not None:
+            room.ports.update([launch.port for launch in held if launch.port is not None])
+        if room.cards:
+            for launch in held:
+                room._occupy(launch)
         return room
 
     def take(self, launch: Launch) -> None:
         """Count a launch as there."""
         if launch.port is not None and self.ports is not None:
             self.ports.add(launch.port)
+        self._occupy(launch)
+
+    def _occupy(self, launch: Launch) -> None:
         for uuid in launch.gpus:
-            if self.cards is None or (card := self.cards.get(uuid)) is None:
-                continue
-            held = sum(holder.memory for holder in card.gpu.holders if holder.slot == launch.slot)
-            card.free -= max(launch.memory if launch.memory is not None else card.gpu.memory, held)
-            card.tenants.append(launch.slot)
-            card.closed = card.closed or launch.memory is None
+            if self.cards is not None and (card := self.cards.get(uuid)) is not None:
+                card.free -= card.share(launch)
+                card.tenants.append(launch.slot)
+                card.closed = card.closed or launch.memory is None
 
     def fits(self, launch: Launch) -> NoRoom | None:
         """Why a launch could not be started again at its own place; None if it can."""
-        if launch.port is not None and (self.ports is None or launch.port in self.ports):
+        if launch.port is not None and (self.ports is None or self._taken(launch.port)):
             return NoRoom(reason=Reason.PortTaken, detail=f"port {launch.port} is in use or cannot be seen")
         for uuid, index in zip(launch.gpus, launch.indices, strict=True):
             card = self.cards.get(uuid) if self.cards is not None else None
@@ -131,25 +138,19 @@ class Room:
         """The same machine as it will be once that instance is gone: a copy."""
         cards = self.cards
         if cards is not None and launch.gpus:
-            cards = {uuid: replace(card, tenants=list(card.tenants)) for uuid, card in cards.items()}
+            cards = dict(cards)
             for uuid in launch.gpus:
                 if (card := cards.get(uuid)) is not None and launch.slot in card.tenants:
-                    held = sum(holder.memory for holder in card.gpu.holders if holder.slot == launch.slot)
-                    card.free += max(launch.memory if launch.memory is not None else card.gpu.memory, held)
-                    card.tenants.remove(launch.slot)
-                    card.closed = card.closed and launch.memory is not None
-        ports = None if self.ports is None else self.ports - {launch.port}
-        return replace(self, cards=cards, ports=ports)
+                    tenants = list(card.tenants)
+                    tenants.remove(launch.slot)
+                    free, closed = card.free + card.share(launch), card.closed and launch.memory is not None
+                    cards[uuid] = replace(card, free=free, tenants=tenants, closed=closed)
+        return replace(self, cards=cards, freed=launch.port)
 
     def choose(self, needs: Needs) -> tuple[Gpu, ...] | NoRoom:
         """The GPUs for one replica: of those that fit, the fullest, so that big holes stay whole."""
-        labels = self.node.labels
-        missing = [f"{key}: {value}" for key, value in needs.labels.items() if labels.get(key) != value]
-        if missing:
-            return NoRoom(
-                reason=Reason.NoNode,
-                detail=f"needs a machine labelled {', '.join(missing)}; label this Node, or edit nodes",
-            )
+        if not needs.labels.items() <= self.node.labels.items():
+            return self._no_node(needs)
         if needs.gpus == 0:
             return ()
         if self.cards is None:
@@ -174,19 +175,43 @@ class Room:
         if self.ports is None:
             return NoRoom(reason=Reason.Unknown, detail="cannot choose a port: listening ports cannot be seen")
         if isinstance(wish, int):
-            if wish in self.ports:
+            if self._taken(wish):
                 return NoRoom(reason=Reason.PortTaken, detail=f"port {wish} is in use; free it, or give another port")
             return wish
-        ports = self.node.port_range
-        if before is not None and before in ports and before not in self.ports:
+        if before is not None and before in self.leasable and not self._taken(before):
             return before
-        while self.next_port < len(ports):
-            if ports[self.next_port] not in self.ports:
-                return ports[self.next_port]
+        while self.next_port < len(self.leasable):
+            port = self.leasable[self.next_port]
+            if not self._taken(port):
+                return port
             self.next_port += 1
         return NoRoom(
             reason=Reason.NoFreePort, detail=f"all ports of {self.node.ports} are in use; widen ports of this Node"
         )
+
+    def _taken(self, port: int) -> bool:
+        return self.ports is not None and port in self.ports and port != self.freed
+
+    def _no_node(self, needs: Needs) -> NoRoom:
+        labels = self.node.labels
+        missing = [f"{key}: {value}" for key, value in needs.labels.items() if labels.get(key) != value]
+        detail = f"needs a machine labelled {', '.join(missing)}; label this Node, or edit nodes"
+        return NoRoom(reason=Reason.NoNode, detail=detail)
+
+
+def _held(observation: Observation, memory: Memory) -> list[Launch]:
+    """What runs, ends, or was promised."""
+    instances: Mapping[str, Instance] = {} if isinstance(observation.instances, Unknown) else observation.instances
+    held = [instance.launch for instance in instances.values() if not isinstance(instance.phase, Exited)]
+    if not memory.in_flight:
+        return held
+    held = [launch for launch in held if launch.slot not in memory.in_flight]
+    for slot, action in memory.in_flight.items():
+        if isinstance(action, Start):
+            held.append(action.launch)
+        elif slot in instances:
+            held.append(instances[slot].launch)
+    return held
 
 
 def _card(gpu: Gpu, node: Node) -> _Card:

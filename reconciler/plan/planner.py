@@ -3,17 +3,16 @@
 What differs is what is looked at: a slot that carries the right digest and is healthy costs one comparison.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from reconciler.model.fleet import Fleet, Workload, slot, split_slot
 from reconciler.model.memory import Memory
-from reconciler.model.observation import Demand, Instance, Observation, Ready, Running, Unknown, Wish
+from reconciler.model.observation import Demand, Instance, Observation, Ready, Running, Unknown
 from reconciler.model.plan import Action, Blocked, Plan
 from reconciler.model.status import Reason
 from reconciler.plan import prune
 from reconciler.plan.backoff import HEALTHY_AFTER
-from reconciler.plan.placement import Room
 from reconciler.plan.slots import Decision, Facts, Later, Removal, decide
 
 
@@ -23,23 +22,23 @@ def plan(fleet: Fleet, observation: Observation, demand: Demand, memory: Memory,
     if isinstance(instances, Unknown):
         detail = f"cannot see what runs: {instances.reason}; nothing is started or stopped until it can be seen"
         return Plan(blocked=(Blocked(subject="fleet", reason=Reason.Unknown, detail=detail),))
-    leftovers = _by_name(instances.keys() - fleet.slots.keys())
-    stirred, forgiven_at = _unsettled(fleet, observation.healthy, instances, now)
-    names = stirred | leftovers.keys() | _asked_about(fleet, memory, demand)
+    unsettled = [text for text, digest in fleet.slots.items() if observation.healthy.get(text) != digest]
+    leftovers = _leftovers(fleet, instances, unsettled)
+    stirred, forgiven_at = _stirred(fleet, instances, unsettled, now)
+    names = sorted(stirred | leftovers.keys() | _asked_about(fleet, memory, demand))
+    names.sort(key=lambda name: -_priority(fleet, name))
     facts = Facts(
+        observation=observation,
         instances=instances,
-        gpus=observation.gpus,
-        host=observation.host,
         node=fleet.node(observation.host.name),
         memory=memory,
         demand=demand,
         now=now,
-        room=Room.of(observation, memory, fleet.node(observation.host.name)) if names else None,
     )
     verdict = _Verdict(fleet=fleet, facts=facts, held=prune.held(fleet, leftovers, instances, memory))
     verdict.wake_at = forgiven_at
     verdict.blocked.extend(blocked for name, blocked in verdict.held.items() if name in fleet.workloads)
-    for name in sorted(names, key=lambda name: (-_priority(fleet, name), name)):
+    for name in names:
         _decide(verdict, name, leftovers.get(name, ()))
     for problem in fleet.problems:
         for name in problem.names:
@@ -59,8 +58,8 @@ def wanted(workload: Workload, memory: Memory, demand: Demand) -> int:
     if override is not None and override.replicas is not None and override.declared == workload.replicas:
         return override.replicas
     fewest, most = workload.replicas
-    wish = demand.get(workload.name, Wish())
-    return min(most, 1) if fewest == 0 and wish.waiting + wish.in_flight else fewest
+    wish = demand.get(workload.name)
+    return min(most, 1) if fewest == 0 and wish is not None and wish.waiting + wish.in_flight else fewest
 
 
 def paused(workload: Workload, memory: Memory) -> bool:
@@ -120,16 +119,24 @@ def _decide(verdict: _Verdict, name: str, leftovers: Iterable[str]) -> None:
         verdict.add(decide(slot(name, index), workload, facts))
 
 
-def _unsettled(
-    fleet: Fleet, healthy: Mapping[str, str], instances: Mapping[str, Instance], now: float
+def _leftovers(fleet: Fleet, instances: Mapping[str, Instance], unsettled: Collection[str]) -> dict[str, list[str]]:
+    """Slots that no file asks for, by workload."""
+    # what is settled has an instance: where no instance is more than the fleet's, none has to be looked for
+    seen = len(fleet.slots) - len(unsettled) + sum(text in instances for text in unsettled)
+    names: dict[str, list[str]] = {}
+    for text in instances.keys() - fleet.slots.keys() if seen < len(instances) else ():
+        names.setdefault(split_slot(text)[0], []).append(text)
+    return names
+
+
+def _stirred(
+    fleet: Fleet, instances: Mapping[str, Instance], unsettled: Iterable[str], now: float
 ) -> tuple[set[str], float | None]:
     """Workloads with a slot that is not as it should be; and when the next of the others is forgiven its failures."""
     names: set[str] = set()
     first: float | None = None
-    for text, digest in fleet.slots.items():
-        if healthy.get(text) == digest:
-            continue
-        at = _forgiven_at(instances.get(text), digest)
+    for text in unsettled:
+        at = _forgiven_at(instances.get(text), fleet.slots[text])
         if at is None or now >= at:
             names.add(split_slot(text)[0])
         elif first is None or at < first:
@@ -150,13 +157,6 @@ def _asked_about(fleet: Fleet, memory: Memory, demand: Demand) -> set[str]:
     names = {name for names in (memory.overrides, demand) for name in names}
     names.update(split_slot(text)[0] for slots in (memory.restarts, memory.draining, memory.failures) for text in slots)
     return names & fleet.workloads.keys()
-
-
-def _by_name(slots: Iterable[str]) -> dict[str, list[str]]:
-    names: dict[str, list[str]] = {}
-    for text in slots:
-        names.setdefault(split_slot(text)[0], []).append(text)
-    return names
 
 
 def _priority(fleet: Fleet, name: str) -> int:

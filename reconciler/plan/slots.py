@@ -15,9 +15,9 @@ from reconciler.model.observation import (
     Exited,
     Failing,
     Gpu,
-    Host,
     Instance,
     NotReady,
+    Observation,
     Ready,
     Recorded,
     Running,
@@ -56,21 +56,25 @@ class Removal:
 class Facts:
     """What one pass knows, and the room that is left while it decides."""
 
+    observation: Observation
     instances: Mapping[str, Instance]
-    gpus: tuple[Gpu, ...] | Unknown
-    host: Host
+    """Those of the observation."""
     node: Node
     memory: Memory
     demand: Demand
     now: float
-    room: Room | None
+    _room: Room | None = None
 
     def free(self) -> Room:
-        """The room that is left; an empty machine where nothing is to be placed."""
-        return self.room or Room(node=self.node, cards={}, unknown="", ports=set())
+        """The room that is left. Counting it takes a look at every instance, so it is counted when it is asked for."""
+        if self._room is None:
+            self._room = Room.of(self.observation, self.memory, self.node)
+        return self._room
 
     def slots_beyond(self, name: str, count: int, declared: int, leftovers: Iterable[str]) -> list[str]:
         """Slots of a workload that exist and are not wanted: beyond its files' number, or within it but scaled down."""
+        if count >= declared and not leftovers:
+            return []
         within = [text for index in range(count, declared) if (text := f"{name}/{index}") in self.instances]
         return sorted({*within, *(text for text in leftovers if split_slot(text)[1] >= count)}, key=split_slot)
 
@@ -251,7 +255,7 @@ def _launch(
         gpus=gpus,
         port=port,
         strikes=strikes,
-        host=facts.host,
+        host=facts.observation.host,
         node=facts.node,
     )
     if isinstance(launch, engines.Refusal):
@@ -271,9 +275,10 @@ def _failed(slot: str, facts: Facts, digest: str = "") -> Blocked | None:
 
 
 def _gpus_of(launch: Launch, facts: Facts) -> tuple[Gpu, ...]:
-    if isinstance(facts.gpus, Unknown):
+    gpus = facts.observation.gpus
+    if not launch.gpus or isinstance(gpus, Unknown):
         return ()
-    return tuple(gpu for gpu in facts.gpus if gpu.uuid in launch.gpus)
+    return tuple(gpu for gpu in gpus if gpu.uuid in launch.gpus)
 
 
 def _grace(update: UpdateSpec) -> float:
