@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import resource
 import secrets
 import subprocess
 
@@ -125,3 +126,23 @@ def test_a_daemon_without_descriptors_says_so_leaves_nothing_half_done_and_the_n
     assert len(after) == count
     assert all(len(pids) == 1 for pids in after.values())
     assert before.items() <= after.items()
+
+
+def test_a_daemon_that_gets_its_descriptors_back_converges_in_the_same_life(box):
+    count = 30
+    box.service("steady")
+    daemon = box.daemon()
+    box.converged("steady")
+    before = box.engines("steady/0")
+    _, hard = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
+    used = max(int(name) for name in os.listdir(f"/proc/{daemon.pid}/fd"))
+    resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (used + 2, hard))
+    box.service("many", replicas=count)
+    eventually(lambda: "too many open files" in last_words(box).lower(), within=LATEST, what="it says so")
+    resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (hard, hard))
+    box.converged("many", "steady", within=60.0)
+    assert daemon.poll() is None
+    assert box.engines("steady/0") == before
+    after = {slot: box.engines(slot) for slot in box.pids()}
+    assert len(after) == count + 1
+    assert all(len(pids) == 1 for pids in after.values())
