@@ -3,14 +3,16 @@
 A new engine is one file here, one golden test, and one entry in DIALECTS.
 """
 
-import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
 from typing import Literal
 
 from reconciler.engines import llamacpp, template, vllm
 from reconciler.engines.dialect import Command, Dialect, Refusal, Where, scheme
+from reconciler.engines.settings import settings
 from reconciler.model.fleet import Needs, Workload, split_slot
-from reconciler.model.kinds import Engine, Gpus, Model, Node, Service, Spec, Workable, change_class
+from reconciler.model.kinds import Engine, Model, Node, Service, Workable
 from reconciler.model.observation import Gpu, Host
 from reconciler.model.plan import Launch, Probe, Strikes
 from reconciler.model.source import Source
@@ -20,14 +22,6 @@ LATER = ("sglang", "ollama", "tgi", "triton")
 """Engines of the language that this version does not drive."""
 
 _GIB = 2**30
-
-
-def _fields(kind: type[Spec], change: Literal["live", "restart"]) -> set[str]:
-    return {field for field in kind.model_fields if change_class(kind, field) == change}
-
-
-_LIVE = {kind: _fields(kind, "live") for kind in (Model, Service, Engine)}
-_RESTART = {kind: _fields(kind, "restart") for kind in (Model, Service, Engine)}
 
 
 def default_engine(source: str) -> str:
@@ -40,7 +34,7 @@ def default_engine(source: str) -> str:
 def workload(spec: Workable, *, source: Source, directory: str, engines: Mapping[str, Engine]) -> Workload | str:
     """What the planner sees of a resource; or why it cannot be run, in words for its `engine`."""
     template_used: Engine | None = None
-    if isinstance(spec, Service):
+    if spec.kind == "Service":  # isinstance() of a pydantic class runs Python where the answer is no
         engine, cpu = "command", True
         refusal = _service_refusal(spec)
     else:
@@ -51,7 +45,7 @@ def workload(spec: Workable, *, source: Source, directory: str, engines: Mapping
         refusal = _model_refusal(spec, engine, template_used, dialect)
     if refusal is not None:
         return refusal
-    settings, fingerprint, live = _settings(spec, template_used, directory)
+    text, fingerprint, live = settings(spec, template_used, directory)
     return Workload(
         name=spec.name,
         spec=spec,
@@ -65,7 +59,7 @@ def workload(spec: Workable, *, source: Source, directory: str, engines: Mapping
         health=spec.health,
         update=spec.update,
         paused=spec.paused,
-        settings=settings,
+        settings=text,
         fingerprint=fingerprint,
         live=live,
     )
@@ -99,45 +93,35 @@ def _model_refusal(spec: Model, engine: str, used: Engine | None, dialect: Diale
     return None
 
 
-def _settings(spec: Workable, used: Engine | None, directory: str) -> tuple[str, str, str]:
-    """Settings as canonical JSON, their fingerprint, and the hash of the live ones.
-
-    What equals its default is left out, so a new field of ours changes no fingerprint.
-    """
-    kind = type(spec)
-    restart = spec.model_dump_json(exclude=_LIVE[kind], exclude_defaults=True)
-    live = spec.model_dump_json(exclude=_RESTART[kind], exclude_defaults=True)
-    engine = used.model_dump_json(exclude=_LIVE[Engine], exclude_defaults=True) if used else "{}"
-    place = directory if isinstance(spec, Model) and scheme(spec.source) == "file" else ""
-    fingerprint = _hash(restart + engine + place)
-    return f"[{restart},{live},{engine}]", fingerprint, _hash(live)
-
-
-def _hash(text: str) -> str:
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
 def _needs(spec: Workable, *, cpu: bool) -> Needs:
     wish = spec.gpus
     memory = None if spec.memory == "auto" else spec.memory
-    port = "leased" if isinstance(spec, Model) or template.names_port(spec) else None
-    if isinstance(spec, Service) and spec.port is not None:
-        port = spec.port
-    if isinstance(wish, Gpus):
-        return Needs(
-            gpus=wish.count,
-            cpu=cpu,
-            memory=memory,
-            share=wish.share,
-            least=wish.memory or 0,
-            models=tuple(wish.model.split("|")) if wish.model else (),
-            ids=wish.ids,
-            labels=spec.nodes,
-            port=port,
-        )
-    if wish is None:
-        wish = spec.tensor_parallel if isinstance(spec, Model) else 0
-    return Needs(gpus=wish, cpu=cpu, memory=memory, labels=spec.nodes, port=port)
+    if spec.kind == "Model":
+        port = "leased"
+        wish = spec.tensor_parallel if wish is None else wish
+    else:
+        port = spec.port or ("leased" if template.names_port(spec) else None)
+        wish = 0 if wish is None else wish
+    if wish is None or isinstance(wish, int):
+        made = _few_needs(wish, cpu, memory, port)
+        return replace(made, labels=spec.nodes) if spec.nodes else made
+    return Needs(
+        gpus=wish.count,
+        cpu=cpu,
+        memory=memory,
+        share=wish.share,
+        least=wish.memory or 0,
+        models=tuple(wish.model.split("|")) if wish.model else (),
+        ids=wish.ids,
+        labels=spec.nodes,
+        port=port,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _few_needs(gpus: int | None, cpu: bool, memory: int | None, port: int | Literal["leased"] | None) -> Needs:
+    """What most ask for; one object for all that ask for the same."""
+    return Needs(gpus=gpus, cpu=cpu, memory=memory, port=port)
 
 
 def launch(

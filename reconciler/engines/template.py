@@ -18,7 +18,7 @@ def unknown_place(texts: tuple[str, ...], kind: type[Model] | type[Service]) -> 
     """The first `{…}` that could never be filled in, or None."""
     known = _MODEL_NAMES if kind is Model else _SERVICE_NAMES
     for text in texts:
-        for match in _PLACE.finditer(text):
+        for match in _PLACE.finditer(text) if "{" in text else ():
             name = match[1]
             if name is not None and name not in known and not (kind is Model and name.startswith("params.")):
                 return name
@@ -28,7 +28,8 @@ def unknown_place(texts: tuple[str, ...], kind: type[Model] | type[Service]) -> 
 def names_port(service: Service) -> bool:
     """Whether the command or an environment variable asks for a port."""
     values = (value for value in service.env.values() if isinstance(value, str))
-    return any(match[1] == "port" for text in (*service.command, *values) for match in _PLACE.finditer(text))
+    texts = (text for text in (*service.command, *values) if "{" in text)
+    return any(match[1] == "port" for text in texts for match in _PLACE.finditer(text))
 
 
 def _fill(text: str, values: Mapping[str, Any]) -> str | None:

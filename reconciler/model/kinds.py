@@ -7,11 +7,13 @@ import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from reconciler.model.quantity import Duration, Size
+from reconciler.model.quick import Quick
 
 NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+_PLAIN_SOURCE = r"^(hf:[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+(/[A-Za-z0-9_./-]+)?|file:/[A-Za-z0-9_./-]+)$"
 _SOURCE = re.compile(
     r"hf:[\w.-]+/[\w.-]+(@[\w.-]+)?(/[\w./-]+)?"
     r"|modelscope:[\w.-]+/[\w.-]+(@[\w.-]+)?(/[\w./-]+)?"
@@ -47,9 +49,11 @@ def _ordered(value: Any) -> Any:
 
 
 Name = Annotated[str, Field(pattern=NAME, description="A DNS label: a-z, 0-9 and '-', at most 63 characters.")]
-Text = Annotated[str, BeforeValidator(_written), Field(max_length=65536)]
-Label = Annotated[str, BeforeValidator(_written), Field(max_length=253)]
-Labels = Annotated[dict[str, Label], BeforeValidator(_ordered)]
+_Long = Annotated[str, Field(max_length=65536)]
+_Short = Annotated[str, Field(max_length=253)]
+Text = Annotated[_Long, BeforeValidator(_written), Quick(_Long)]
+Label = Annotated[_Short, BeforeValidator(_written), Quick(_Short)]
+Labels = dict[str, Label]
 Params = Annotated[dict[str, Any], BeforeValidator(_ordered)]
 Texts = Annotated[tuple[Text, ...], Field(strict=False)]
 Strings = Annotated[tuple[str, ...], Field(strict=False)]
@@ -70,7 +74,16 @@ class SecretRef(Spec):
     """Name of a systemd credential, of a file in the secrets directory, or of an environment variable of the daemon."""
 
 
-Env = Annotated[dict[str, Text | SecretRef], BeforeValidator(_ordered)]
+def _exportable(value: dict[str, str | SecretRef]) -> dict[str, str | SecretRef]:
+    for key, text in value.items():
+        if not key or "=" in key or "\0" in key or (isinstance(text, str) and "\0" in text):
+            raise ValueError(f"cannot export {key!r}; names and values may not hold NUL, names not '='")
+    return value
+
+
+_EnvName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
+_EnvText = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=65536)]
+Env = Annotated[dict[str, Text | SecretRef], AfterValidator(_exportable), Quick(dict[_EnvName, _EnvText | SecretRef])]
 
 
 class Gpus(Spec):
@@ -151,18 +164,46 @@ class Resource(Spec):
     """Free labels for people and filters."""
 
 
+def _countable(value: int | Gpus | None) -> int | Gpus | None:
+    if isinstance(value, int) and not 0 <= value <= 64:
+        raise ValueError(f"cannot be {value}; choose 0–64")
+    return value
+
+
+def _bounded(value: int | Replicas) -> int | Replicas:
+    if isinstance(value, int) and not 0 <= value <= 1000:
+        raise ValueError(f"cannot be {value}; choose 0–1000")
+    return value
+
+
+def _fetchable(value: str) -> str:
+    if "\0" in value or not _SOURCE.fullmatch(value):
+        raise ValueError("write hf:org/repo, file:path, https://…, modelscope:org/repo or ollama:name:tag")
+    return value
+
+
+Count = Annotated[int | Gpus | None, AfterValidator(_countable), Quick(Annotated[int, Field(ge=0, le=64)])]
+Copies = Annotated[int | Replicas, AfterValidator(_bounded), Quick(Annotated[int, Field(ge=0, le=1000)])]
+Fetchable = Annotated[
+    str,
+    Field(min_length=1, max_length=1024),
+    AfterValidator(_fetchable),
+    Quick(Annotated[str, Field(max_length=1024, pattern=_PLAIN_SOURCE)]),
+]
+
+
 class Runs(Resource):
     """What every kind that runs has."""
 
     runtime: Literal["auto", "process"] = "auto"
     """What it runs under: `process` is a process group of its own under a small keeper; `auto` chooses."""
-    gpus: int | Gpus | None = None
+    gpus: Count = None
     """GPUs for each replica: a number, or which; 0 is CPU only. Not given: one, or none on a machine without any."""
     memory: Literal["auto"] | Size = "auto"
     """GPU memory for each replica on each of its GPUs; `auto` takes its GPUs whole."""
     env: Env = Field(default_factory=dict)
     """Environment variables; a value may be `{secret: name}`. Nothing else of the daemon's environment is passed on."""
-    replicas: int | Replicas = live(1)
+    replicas: Copies = live(1)
     """How many instances: a number from 0, or `{min, max}`."""
     priority: int = live(100, ge=0, le=1000)
     """Who is placed first when not everything fits, 0–1000."""
@@ -174,28 +215,6 @@ class Runs(Resource):
     """Labels a machine must carry to run it."""
     paused: bool = live(False)
     """Nothing is done to it until it is unpaused: what runs goes on running."""
-
-    @field_validator("replicas")
-    @classmethod
-    def _bounded(cls, value: int | Replicas) -> int | Replicas:
-        if isinstance(value, int) and not 0 <= value <= 1000:
-            raise ValueError(f"cannot be {value}; choose 0–1000")
-        return value
-
-    @field_validator("gpus")
-    @classmethod
-    def _countable(cls, value: int | Gpus | None) -> int | Gpus | None:
-        if isinstance(value, int) and not 0 <= value <= 64:
-            raise ValueError(f"cannot be {value}; choose 0–64")
-        return value
-
-    @field_validator("env")
-    @classmethod
-    def _exportable(cls, value: dict[str, Text | SecretRef]) -> dict[str, Text | SecretRef]:
-        for key, text in value.items():
-            if not key or "=" in key or "\0" in key or (isinstance(text, str) and "\0" in text):
-                raise ValueError(f"cannot export {key!r}; names and values may not hold NUL, names not '='")
-        return value
 
     @property
     def bounds(self) -> tuple[int, int]:
@@ -209,7 +228,7 @@ class Model(Runs):
     """An inference service: a model, served by an engine, under one name."""
 
     kind: Literal["Model"] = "Model"
-    source: str = Field(min_length=1, max_length=1024)
+    source: Fetchable
     """`hf:org/repo[@rev][/file]`, `modelscope:…`, `ollama:name:tag`, `file:path` (relative to this file) or `https://…`."""
     engine: Name | None = None
     """`llamacpp`, `vllm`, or the name of a `kind: Engine`; by default llamacpp for a .gguf file, else vllm."""
@@ -231,13 +250,6 @@ class Model(Runs):
     """More arguments for the engine, passed on as they are, last."""
     aliases: Strings = live(())
     """Other model names that requests may use."""
-
-    @field_validator("source")
-    @classmethod
-    def _fetchable(cls, value: str) -> str:
-        if "\0" in value or not _SOURCE.fullmatch(value):
-            raise ValueError("write hf:org/repo, file:path, https://…, modelscope:org/repo or ollama:name:tag")
-        return value
 
 
 class Service(Runs):

@@ -15,6 +15,7 @@ from pydantic_core import ErrorDetails
 
 from reconciler.model.kinds import LATER, NAME, Spec
 from reconciler.model.quantity import print_duration
+from reconciler.model.quick import CAREFUL, QUICK
 from reconciler.spec.document import Keys, Plain
 
 _SECRETIVE = frozenset(("env", "args", "command", "params"))
@@ -71,7 +72,8 @@ class _Spot:
 
 def explain(error: ValidationError, data: Plain, kind: type[Spec]) -> list[Finding]:
     """Every mistake of a document, once each, in the order of its keys as declared."""
-    found = [(_find(detail["loc"], data, kind), detail) for detail in error.errors(include_url=False)]
+    details = [detail for detail in error.errors(include_url=False) if QUICK not in detail["loc"]]
+    found = [(_find(detail["loc"], data, kind), detail) for detail in details]
     findings: list[Finding] = []
     told: set[Keys] = set()
     for spot, detail in found:
@@ -221,6 +223,8 @@ def _find(loc: tuple[str | int, ...], data: Plain, kind: type[Spec]) -> _Spot:
     options: tuple[object, ...] = ()
     by_model = False
     for part in loc:
+        if part == CAREFUL:
+            continue
         annotation, choices = _bare(annotation)
         if choices:
             union, options = keys, choices
