@@ -10,7 +10,7 @@ from typing import Literal
 
 from reconciler.engines import llamacpp, template, vllm
 from reconciler.engines.dialect import Command, Dialect, Refusal, Where, scheme
-from reconciler.engines.settings import settings
+from reconciler.engines.written import settings
 from reconciler.model.fleet import Needs, Workload, split_slot
 from reconciler.model.kinds import Engine, Model, Node, Service, Workable
 from reconciler.model.observation import Gpu, Host

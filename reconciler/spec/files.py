@@ -99,9 +99,10 @@ class Tree:
             stamp = self._judge(path, found)
             if not isinstance(stamp, tuple):
                 return stamp
-            data = os.read(fd, MAX_FILE + 1)
-            while len(data) < found.st_size and (more := os.read(fd, MAX_FILE + 1 - len(data))):
-                data += more
+            data = os.read(fd, found.st_size + 1)  # not as much as may be: room for it is not had for nothing
+            if len(data) != found.st_size:
+                while len(data) <= MAX_FILE and (more := os.read(fd, MAX_FILE + 1 - len(data))):
+                    data += more
         except OSError as error:
             return self._unreadable(path, error)
         finally:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from reconciler.engines.settings import settings
+from reconciler.engines.written import settings
 from reconciler.model.kinds import Engine, Model, Service, Spec, Workable, change_class
 
 WORDS = st.text('ab{}é"\\ \n\U0001f600', max_size=5)
