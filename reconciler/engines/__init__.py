@@ -5,6 +5,7 @@ A new engine is one file here, one golden test, and one entry in DIALECTS.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import timedelta
 from functools import lru_cache
 from typing import Literal
 
@@ -137,9 +138,8 @@ def launch(
 ) -> Launch | Refusal:
     """Everything needed to start one run at a place; or why it cannot run there."""
     spec = what.spec
-    name, index = split_slot(slot)
-    where = Where(name=name, index=index, gpus=gpus, memory=what.needs.memory, port=port, host=host)
-    if isinstance(spec, Service):
+    where = Where(index=split_slot(slot)[1], gpus=gpus, memory=what.needs.memory, port=port, host=host)
+    if spec.kind == "Service":
         command = template.render_service(spec, where)
     elif what.template is not None:
         command = template.render_model(what, spec, what.template, where)
@@ -148,7 +148,7 @@ def launch(
     if isinstance(command, Refusal):
         return command
     cache = {"HF_HOME": node.cache.path, "LLAMA_CACHE": node.cache.path} if node.cache is not None else {}
-    own = spec.env if isinstance(spec, Model) else {}
+    own = spec.env if spec.kind == "Model" else {}
     return Launch(
         slot=slot,
         run=run,
@@ -156,9 +156,9 @@ def launch(
         engine=what.engine,
         argv=command.argv,
         env={**cache, **command.env, **own},
-        directory=spec.directory if isinstance(spec, Service) else None,
-        gpus=tuple(gpu.uuid for gpu in gpus),
-        indices=tuple(gpu.index for gpu in gpus),
+        directory=spec.directory if spec.kind == "Service" else None,
+        gpus=tuple([gpu.uuid for gpu in gpus]),
+        indices=tuple([gpu.index for gpu in gpus]),
         memory=what.needs.memory,
         port=port,
         probe=probe(what, gpus),
@@ -172,23 +172,41 @@ def launch(
 
 def probe(what: Workload, gpus: tuple[Gpu, ...] = ()) -> Probe:
     """How its instances are asked whether they work. A change of it is live."""
-    health = what.health
+    health, is_model = what.health, what.spec.kind == "Model"
     path = health.path
-    if path is None and isinstance(what.spec, Model):
+    if path is None and is_model:
         path = what.template.health if what.template is not None else DIALECTS[what.engine].health
     if health.start == "auto":
-        held = what.needs.memory if what.needs.memory is not None else max((gpu.memory for gpu in gpus), default=0)
-        start = 300.0 + 20.0 * held * len(gpus) / _GIB
+        start = 300.0
+        if gpus:
+            held = what.needs.memory if what.needs.memory is not None else max(gpu.memory for gpu in gpus)
+            start += 20.0 * held * len(gpus) / _GIB
     else:
         start = health.start.total_seconds()
+    inference = health.inference if is_model else None
+    model = what.name if inference else ""
+    return _probe(path, start, health.interval, health.timeout, health.failures, inference, model)
+
+
+@lru_cache(maxsize=1024)
+def _probe(  # noqa: PLR0917 -- the key of its cache
+    path: str | None,
+    start: float,
+    interval: timedelta,
+    timeout: timedelta,
+    failures: int,
+    inference: timedelta | None,
+    model: str,
+) -> Probe:
+    """One object for all that are asked alike: most are."""
     return Probe(
         path=path,
-        interval=health.interval.total_seconds(),
-        timeout=health.timeout.total_seconds(),
-        failures=health.failures,
+        interval=interval.total_seconds(),
+        timeout=timeout.total_seconds(),
+        failures=failures,
         start=start,
-        inference=health.inference.total_seconds() if health.inference and isinstance(what.spec, Model) else None,
-        model=what.name,
+        inference=inference.total_seconds() if inference else None,
+        model=model,
     )
 
 

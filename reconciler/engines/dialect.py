@@ -16,8 +16,8 @@ LOOPBACK = "127.0.0.1"
 class Where:
     """The place that the planner chose."""
 
-    name: str
     index: int
+    """Of the replica."""
     gpus: tuple[Gpu, ...]
     memory: int | None
     """Bytes on each of its GPUs; None: whole."""
@@ -63,7 +63,8 @@ def scheme(source: str) -> str:
 
 def local_path(source: str, directory: str) -> str:
     """`file:../x.gguf` in a file of `/etc/fleet.d` → `/etc/x.gguf`."""
-    return normpath(join(directory, source.removeprefix("file:")))
+    path = source.removeprefix("file:")
+    return normpath(path if path.startswith("/") else join(directory, path))
 
 
 def hub_parts(source: str) -> tuple[str, str | None, str | None]:
@@ -76,4 +77,4 @@ def hub_parts(source: str) -> tuple[str, str | None, str | None]:
 
 def visible_devices(where: Where) -> dict[str, str | SecretRef]:
     """The variables that show an engine its GPUs and no others, by UUID: indices shift."""
-    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join(gpu.uuid for gpu in where.gpus)}
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join([gpu.uuid for gpu in where.gpus])}

@@ -34,6 +34,8 @@ def names_port(service: Service) -> bool:
 
 def _fill(text: str, values: Mapping[str, Any]) -> str | None:
     """The text with its places filled in; None where it names a value that is not given."""
+    if "{" not in text and "}" not in text:
+        return text
     absent = False
 
     def value(match: re.Match[str]) -> str:
@@ -51,7 +53,7 @@ def _fill(text: str, values: Mapping[str, Any]) -> str | None:
 def _command(
     texts: tuple[str, ...], env: Mapping[str, str | SecretRef], values: Mapping[str, Any]
 ) -> tuple[tuple[str, ...], dict[str, str | SecretRef]]:
-    argv = tuple(filled for text in texts if (filled := _fill(text, values)) is not None)
+    argv = tuple([filled for text in texts if (filled := _fill(text, values)) is not None])
     filled_env: dict[str, str | SecretRef] = {}
     for key, text in env.items():
         filled = _fill(text, values) if isinstance(text, str) else text
@@ -73,7 +75,7 @@ def render_model(workload: Workload, model: Model, engine: Engine, where: Where)
     values: dict[str, Any] = {
         "source": source,
         "port": where.port,
-        "name": where.name,
+        "name": model.name,
         "index": where.index,
         "context": model.context,
         "parallel": model.parallel,
@@ -86,6 +88,6 @@ def render_model(workload: Workload, model: Model, engine: Engine, where: Where)
 
 def render_service(service: Service, where: Where) -> Command:
     """A service by its own command."""
-    values = {"port": where.port, "name": where.name, "index": where.index}
+    values = {"port": where.port, "name": service.name, "index": where.index}
     argv, env = _command(service.command, service.env, values)
     return Command(argv=argv, env={**visible_devices(where), **env} if where.gpus else env)

@@ -194,6 +194,24 @@ def test_the_deadline_to_become_ready_grows_with_the_memory() -> None:
     assert gpu(0, memory=80).memory == 80 * GIB
 
 
+@pytest.mark.parametrize(
+    "line", ["path: /x", "interval: 9s", "timeout: 9s", "failures: 9", "start: 9s", "inference: 9s"]
+)
+def test_each_setting_of_health_changes_the_probe(line: str) -> None:
+    before, after = (
+        engines.probe(next(iter(fleet(text).workloads.values()))) for text in (BASE, BASE + f"health: {{{line}}}")
+    )
+    assert before != after
+    assert before == engines.probe(next(iter(fleet(BASE.replace("name: a", "name: b")).workloads.values())))
+
+
+def test_a_tiny_request_asks_for_the_models_name() -> None:
+    asked = BASE + "health: {inference: 60s}"
+    for name in ("a", "b"):
+        made = engines.probe(next(iter(fleet(asked.replace("name: a", f"name: {name}")).workloads.values())))
+        assert (made.inference, made.model) == (60.0, name)
+
+
 def test_what_no_engine_can_do_is_said_before_anything_is_placed() -> None:
     for text, words in {
         "engine: sglang": "cannot be sglang yet",
