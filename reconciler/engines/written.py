@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import lru_cache
 from types import UnionType
-from typing import Annotated, Any, Literal, NamedTuple, Union, cast, get_args, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from pydantic import PlainSerializer
 from pydantic_core import PydanticUndefined, to_json
 
 from reconciler.engines.dialect import scheme
-from reconciler.model.kinds import Engine, Model, Spec, Workable, change_class
+from reconciler.model.kinds import Engine, Spec, Workable, change_class
 from reconciler.model.quantity import write_duration, write_size
 
 _SCALARS = frozenset((str, int, bool, float, type(None)))
@@ -37,7 +37,7 @@ def settings(spec: Workable, used: Engine | None, directory: str) -> tuple[str, 
     engine = _json(_written(used)[0]) if used is not None else b"{}"
     restarts, lives = _json(restart), _json(live)
     fingerprint = restarts + engine
-    if isinstance(spec, Model) and scheme(spec.source) == "file":
+    if spec.kind == "Model" and scheme(spec.source) == "file":
         fingerprint += directory.encode()
     text = f"[{restarts.decode()},{lives.decode()},{engine.decode()}]"
     return text, _hash(fingerprint), _hash(lives)
@@ -73,24 +73,31 @@ def _whole(spec: Spec) -> dict[str, Any]:
     return {**restart, **live} if live else restart
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     """Any value as JSON has it; a Spec without its defaults."""
-    # by type(), as isinstance() of a pydantic class runs Python
-    kind = cast("type[Any]", type(value))
-    if kind in _SCALARS or kind is list:
-        return value
-    if kind is dict:
-        return {key: _plain(value[key]) for key in sorted(value)}
-    if kind is timedelta:
-        return _duration(value)
-    return [_plain(each) for each in value] if kind is tuple else _whole(value)
+    make = _MAKERS.get(type(value), _whole)  # by type(), as isinstance() of a pydantic class runs Python
+    return value if make is None else make(value)
 
 
 def _sized(value: Any) -> Any:
     return write_size(value) if type(value) is int else value
 
 
-_duration = lru_cache(maxsize=256)(write_duration)
+def _mapping(value: dict[str, Any]) -> dict[str, Any]:
+    return {key: value[key] if type(value[key]) is str else _plain(value[key]) for key in sorted(value)}
+
+
+def _sequence(value: tuple[Any, ...]) -> list[Any]:
+    return [_plain(each) for each in value]
+
+
+_MAKERS: dict[type, Callable[[Any], Any] | None] = {
+    **dict.fromkeys((*_SCALARS, list)),
+    dict: _mapping,
+    tuple: _sequence,
+    timedelta: lru_cache(maxsize=256)(write_duration),
+}
+"""By type; of any other, a Spec."""
 
 
 @lru_cache(maxsize=4096)

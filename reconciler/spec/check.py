@@ -84,10 +84,10 @@ def _declare(content: Plain) -> AnyResource | None:
     if kind is None:
         return None
     try:
-        spec = kind.model_validate(content)
+        spec = kind.__pydantic_validator__.validate_python(content)
     except ValidationError:
         return None
-    return None if isinstance(spec, Engine) and spec.params and schema_findings(spec.params) else spec
+    return None if spec.kind == "Engine" and spec.params and schema_findings(spec.params) else spec
 
 
 def _read_slow(text: str, path: str, *, ended: bool) -> Reading:

@@ -32,13 +32,15 @@ _SPECIAL = re.compile(
     rf"|{_NUMBER}"
 )
 """What only the slow parser reads rightly."""
+_UNMARKED = bytes(set(range(256)) - set(b"&*!%\\\0\r<[{"))
+_ODD_NUMBER = re.compile("0[box]")
+"""Where nothing but what is unmarked stands, and no such number, nothing is special."""
 _FOREIGN = re.compile("[\x85\u2028\u2029\ufeff]")
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_MARKER = re.compile(r"\n(?:---|\.\.\.)")
 _BEGINNING = re.compile(r"(?:[ \t\r]*(?:#[^\n]*)?\n)*")
 _loads_all = cast("Callable[[str], list[Plain] | None]", ryaml.loads_all)  # pyright: ignore[reportPrivateImportUsage]
 _parse = cast("Callable[..., Iterator[yaml.Event]]", yaml.parse)  # pyright: ignore[reportUnknownMemberType]
-_CONTAINERS = (dict, list)
-_SIMPLE = frozenset((str, int, bool, type(None)))
 _LONG_LINE = 4096
 _LONG_WORD = 300
 _FEW_BRACKETS = 512  # the fast parser's time grows with the square of what is left open
@@ -79,20 +81,23 @@ def decode(data: bytes, path: str) -> str | Problem:
 
 def read_fast(text: str) -> list[tuple[Plain, int]] | None:
     """Data and first line of each document; None where only `read_slow` can tell what the text means."""
-    if _SPECIAL.search(text) is not None:
+    # nearly every text shows at a glance that it is neither odd nor heavy
+    marks = text.encode("utf-8", "surrogatepass").translate(None, _UNMARKED)
+    odd = marks.translate(None, b"[{")
+    if (odd or _ODD_NUMBER.search(text) is not None) and _SPECIAL.search(text) is not None:
         return None
     if not text.isascii() and _FOREIGN.search(text) is not None:
         return None
-    if _is_heavy(text):
+    if _is_heavy(text, len(marks) - len(odd)):
         return None
     try:
         found = _loads_all(text) or []
     except ValueError:
         return None
     for data in found:
-        if data is not None and not (isinstance(data, _CONTAINERS) and _is_plain(data, DEEPEST)):
+        if data is not None and not (isinstance(data, dict | list) and _is_plain(data, DEEPEST)):
             return None
-    if len(found) == 1 and found[0] is not None and "\n---" not in text and "\n..." not in text:
+    if len(found) == 1 and found[0] is not None and _MARKER.search(text) is None:
         before = _BEGINNING.match(text)
         if before is not None and not text.startswith(("---", "...")):
             return [(found[0], text.count("\n", 0, before.end()) + 1)]
@@ -102,11 +107,11 @@ def read_fast(text: str) -> list[tuple[Plain, int]] | None:
     return [(data, line) for data, line in zip(found, lines, strict=True) if data is not None]
 
 
-def _is_heavy(text: str) -> bool:
+def _is_heavy(text: str, brackets: int) -> bool:
     """Whether it may be nested so that the fast parser takes much time or memory before it says so."""
-    if len(text) <= _LONG_LINE and text.count("[") + text.count("{") <= _FEW_BRACKETS:
-        return False
-    return text.count("[") + text.count("{") > _FEW_BRACKETS or len(max(text.split("\n"), key=len)) > _LONG_LINE
+    if brackets > _FEW_BRACKETS:
+        return True
+    return len(text) > _LONG_LINE and len(max(text.split("\n"), key=len)) > _LONG_LINE
 
 
 def read_slow(text: str, path: str) -> Text:
@@ -130,24 +135,25 @@ def _position(text: str, index: int) -> tuple[int, int]:
     return line, index - (text.rfind("\n", 0, index) + 1) + 1
 
 
-def _is_plain(value: Plain, room: int) -> bool:
-    """Whether the fast parser's data is for certain what YAML 1.2 core means, and within bounds."""
-    if isinstance(value, float):
-        return -1e15 < value < 1e15
-    if not isinstance(value, _CONTAINERS):
-        return True
+def _is_plain(inside: "list[Plain] | dict[str, Plain]", room: int) -> bool:
+    """Whether a mapping or list of the fast parser is for certain what YAML 1.2 core means, and within bounds."""
     if room == 0:
         return False
-    if isinstance(value, dict):
-        for key in value:
+    if isinstance(inside, dict):
+        for key in inside:
             if type(key) is not str or len(key) > _LONG_WORD:  # pyright: ignore[reportUnnecessaryComparison]
                 return False
-        value = list(value.values())
-    for inner in value:
+        values = inside.values()
+    else:
+        values = inside
+    for inner in values:
         if type(inner) is str:
             if len(inner) > _LONG_WORD and inner.isascii() and inner.lstrip("+-").isdigit():
                 return False  # too long a number for the fast parser
-        elif type(inner) not in _SIMPLE and not _is_plain(inner, room - 1):
+        elif type(inner) is dict or type(inner) is list:
+            if not _is_plain(inner, room - 1):
+                return False
+        elif type(inner) is float and not -1e15 < inner < 1e15:
             return False
     return True
 
