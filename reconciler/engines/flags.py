@@ -1,0 +1,194 @@
+"""What a model's file asks of its engine, as numbers: the fields first, then whatever `args` say last. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from reconciler.model.kinds import Model
+
+_LLAMA: Mapping[str, str] = {
+    "-c": "context",
+    "--ctx-size": "context",
+    "-np": "parallel",
+    "--parallel": "parallel",
+    "-b": "batch",
+    "--batch-size": "batch",
+    "-ub": "ubatch",
+    "--ubatch-size": "ubatch",
+    "-ngl": "offloaded",
+    "--gpu-layers": "offloaded",
+    "--n-gpu-layers": "offloaded",
+    "-ctk": "keys",
+    "--cache-type-k": "keys",
+    "-ctv": "values",
+    "--cache-type-v": "values",
+    "-fa": "flash",
+    "--flash-attn": "flash",
+    "-cram": "prompts",
+    "--cache-ram": "prompts",
+    "-ctxcp": "checkpoints",
+    "--ctx-checkpoints": "checkpoints",
+    "-sm": "split",
+    "--split-mode": "split",
+    "-ts": "shares",
+    "--tensor-split": "shares",
+    "-mg": "main",
+    "--main-gpu": "main",
+    "-ncmoe": "experts",
+    "--n-cpu-moe": "experts",
+    "-lm": "load",
+    "--load-mode": "load",
+}
+_SWITCHES: Mapping[str, tuple[str, str]] = {
+    "-kvu": ("unified", "1"),
+    "--kv-unified": ("unified", "1"),
+    "-no-kvu": ("unified", ""),
+    "--no-kv-unified": ("unified", ""),
+    "-nkvo": ("cache_on_host", "1"),
+    "--no-kv-offload": ("cache_on_host", "1"),
+    "--swa-full": ("full_windows", "1"),
+    "-cmoe": ("experts", "999999"),
+    "--cpu-moe": ("experts", "999999"),
+    "--no-repack": ("as_is", "1"),
+    "-nr": ("as_is", "1"),
+}
+_MIB = 2**20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LlamaSettings:
+    """Of llama-server, with its own defaults (August 2026)."""
+
+    context: int = 0
+    """Tokens of all slots together; 0: as many as the model was trained for."""
+    parallel: int = 1
+    batch: int = 2048
+    ubatch: int = 512
+    offloaded: int = 999
+    """Layers on GPUs, the output being the last."""
+    keys: str = "f16"
+    values: str = "f16"
+    flash: bool = True
+    prompts: int = 8192 * _MIB
+    """Bytes of host memory for prompts kept; negative: no limit."""
+    checkpoints: int = 32
+    """Snapshots of windows and states that a slot may keep."""
+    split: str = "layer"
+    shares: tuple[float, ...] = ()
+    main: int = 0
+    experts: int = 0
+    """So many first layers keep their experts on the host."""
+    unified: bool = False
+    cache_on_host: bool = False
+    full_windows: bool = False
+    as_is: bool = False
+    """Whether weights on the CPU stay as they are in the file."""
+
+    def tokens(self, trained: int) -> tuple[int, int]:
+        """Tokens that a sequence has, and those of the whole cache: in steps of 256, as llama.cpp has them."""
+        parallel = max(1, self.parallel)
+        whole = -(-(self.context or trained) // 256) * 256
+        if self.unified:
+            return whole, whole
+        each = -(-(whole // parallel) // 256) * 256
+        return each, each * parallel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VllmSettings:
+    """Of `vllm serve`, with its own defaults (August 2026)."""
+
+    context: int = 0
+    """`--max-model-len`; 0: the model's own."""
+    parallel: int = 0
+    """`--max-num-seqs`; 0: the engine's own."""
+    batch: int = 0
+    """`--max-num-batched-tokens`; 0: the engine's own."""
+    cache: str = "auto"
+    dtype: str = "auto"
+    share: float | None = None
+    """`--gpu-memory-utilization`, where `args` set it."""
+    shards: int = 0
+    """`--tensor-parallel-size` times `--pipeline-parallel-size`; 0: all its GPUs."""
+    stages: int = 1
+    eager: bool = False
+    """Whether no graphs are captured."""
+
+
+def llama(model: Model, *, gpu: bool) -> LlamaSettings:
+    """What llama-server is told: `context` is of each request, and shared by none."""
+    said: dict[str, str] = {}
+    words = iter(model.args)
+    for word in words:
+        if word in _SWITCHES:
+            name, value = _SWITCHES[word]
+            said[name] = value
+        elif word in _LLAMA:
+            said[_LLAMA[word]] = next(words, "")
+    own = LlamaSettings()
+    parallel = model.parallel or 1
+    cache = model.kv_cache_dtype or own.keys
+    prompts = _number(said, "prompts", own.prompts // _MIB, least=-1)
+    return LlamaSettings(
+        context=_number(said, "context", (model.context or 0) * parallel),
+        parallel=_number(said, "parallel", parallel, least=1, most=65536),
+        batch=_number(said, "batch", own.batch, least=1),
+        ubatch=_number(said, "ubatch", own.ubatch, least=1),
+        offloaded=_number(said, "offloaded", own.offloaded if gpu else 0) if gpu else 0,
+        keys=said.get("keys", cache),
+        values=said.get("values", cache),
+        flash=said.get("flash", "auto") not in ("off", "0", "false", "disabled"),
+        prompts=prompts * _MIB if prompts >= 0 else -1,
+        checkpoints=_number(said, "checkpoints", own.checkpoints),
+        split=said.get("split", own.split),
+        shares=_shares(said.get("shares", "")),
+        main=_number(said, "main", 0, most=1024),
+        experts=_number(said, "experts", 0),
+        unified=bool(said.get("unified")),
+        cache_on_host=bool(said.get("cache_on_host")),
+        full_windows=bool(said.get("full_windows")),
+        as_is=bool(said.get("as_is")),
+    )
+
+
+def vllm(model: Model) -> VllmSettings:
+    """What `vllm serve` is told."""
+    said: dict[str, str] = {}
+    words = list(model.args)
+    for place, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name.startswith("--"):
+            said[name] = value if equals else (words[place + 1] if place + 1 < len(words) else "")
+    tensor = _number(said, "--tensor-parallel-size", model.tensor_parallel or 0, most=1024)
+    stages = _number(said, "--pipeline-parallel-size", 1, least=1, most=1024)
+    try:
+        share = float(said["--gpu-memory-utilization"])
+    except (KeyError, ValueError):
+        share = None
+    return VllmSettings(
+        context=_number(said, "--max-model-len", model.context or 0),
+        parallel=_number(said, "--max-num-seqs", model.parallel or 0),
+        batch=_number(said, "--max-num-batched-tokens", 0),
+        cache=said.get("--kv-cache-dtype", model.kv_cache_dtype or "auto"),
+        dtype=said.get("--dtype", model.dtype or "auto"),
+        share=share if share is not None and 0 < share <= 1 else None,
+        shards=tensor * stages,
+        stages=stages,
+        eager="--enforce-eager" in said,
+    )
+
+
+def _number(said: Mapping[str, str], name: str, default: int, *, least: int = 0, most: int = 2**31) -> int:
+    """What was said where that is a number in bounds; the engine refuses the rest, or has a word for its default."""
+    try:
+        value = int(said[name])
+    except (KeyError, ValueError):
+        return default
+    return value if least <= value <= most else default
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    try:
+        found: Sequence[float] = [float(part) for part in text.replace("/", ",").split(",")]
+    except ValueError:
+        return ()
+    return tuple(found) if all(0 <= share < 1e9 for share in found) and sum(found) > 0 else ()

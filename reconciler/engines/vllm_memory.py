@@ -1,0 +1,83 @@
+"""What vLLM takes of each GPU: weights, one request of full length, the profiled peak, graphs (August 2026).
+
+vLLM fills its share of the card with KV cache; what is estimated here is the least that starts and serves, and the
+share is to be set from it.
+"""
+
+from collections.abc import Sequence
+
+from reconciler.engines.cache import padded, row
+from reconciler.engines.flags import VllmSettings
+from reconciler.model.estimate import Share
+from reconciler.model.weights import Layer, Weights
+
+RUNTIME = 600 * 2**20
+"""Bytes of CUDA, its libraries and NCCL on each GPU."""
+GRAPHS = 700 * 2**20
+HOST = 4 * 2**30
+"""Bytes of host memory for the API server, the core and each worker's libraries."""
+_LARGE = 70 * 2**30
+"""Cards from here on get larger batches by default."""
+_SEQUENCES = {True: 1024, False: 256}
+_BATCH = {True: 8192, False: 2048}
+_BLOCK = 16
+
+
+def vllm(weights: Weights, settings: VllmSettings, memory: Sequence[int]) -> tuple[tuple[Share, ...], Share]:
+    """What each GPU and the host give. `memory` is each GPU's total in bytes."""
+    count = max(1, len(memory))
+    tensor = max(1, (settings.shards or count) // settings.stages)
+    large = min(memory, default=0) >= _LARGE
+    batch = settings.batch or _BATCH[large]
+    context = settings.context or weights.context_length or batch
+    # each rank of a tensor-parallel group holds every layer, and a part of it; norms and small things it holds whole
+    held = -(-weights.total // (tensor * settings.stages)) + (weights.total // 200 if tensor > 1 else 0)
+    element = _element(weights, settings)
+    window = min(context, weights.window + batch) if weights.window else context
+    cache = (settings.parallel or 1) * sum(
+        _layer(layer, element, padded(window if layer.attention == "sliding" else context, _BLOCK), tensor)
+        for layer in weights.layers
+    )
+    sequences = settings.parallel or _SEQUENCES[large]
+    needed = Share(
+        weights=held,
+        cache=-(-cache // settings.stages),
+        compute=_peak(weights, batch, tensor, sequences),
+        runtime=RUNTIME + (0 if settings.eager else GRAPHS),
+    )
+    shares = tuple(_filled(needed, settings.share, each) for each in memory)
+    return shares, Share(runtime=HOST + 2**30 * count)
+
+
+def _filled(needed: Share, share: float | None, memory: int) -> Share:
+    """Where `args` name a share of the card, all of that is taken."""
+    spare = max(0, int((share or 0.0) * memory) - needed.total)
+    return Share(
+        weights=needed.weights, cache=needed.cache, compute=needed.compute, runtime=needed.runtime, spare=spare
+    )
+
+
+def _layer(layer: Layer, element: str, cells: int, tensor: int) -> int:
+    """Bytes that a rank keeps of a layer for one request."""
+    if layer.attention == "mla":
+        size = row(element, layer.key_length)  # one latent: every rank keeps it whole
+    elif layer.attention == "none":
+        size = 0
+    else:
+        heads = -(-layer.kv_heads // tensor)
+        size = row(element, heads * layer.key_length) + row(element, heads * layer.value_length)
+    return cells * size + 4 * -(-layer.state // tensor)
+
+
+def _element(weights: Weights, settings: VllmSettings) -> str:
+    if settings.cache != "auto":
+        return settings.cache
+    if settings.dtype != "auto":
+        return settings.dtype
+    return "f32" if weights.dtype.upper() in ("F32", "FLOAT32") else "bf16"
+
+
+def _peak(weights: Weights, batch: int, tensor: int, sequences: int) -> int:
+    """Bytes of the largest profiled step: a full batch through the widest layer, then the logits of all sequences."""
+    wide = max((3 * layer.feed_forward // tensor + 4 * weights.embedding_length for layer in weights.layers), default=0)
+    return max(2 * batch * wide, 2 * 4 * sequences * weights.vocab)
