@@ -44,7 +44,9 @@ def _fill(text: str, values: Mapping[str, Any]) -> str | None:
             return match[0][0]
         found = values.get(match[1])
         absent = absent or found is None
-        return found if isinstance(found, str) else json.dumps(found)
+        if isinstance(found, str):
+            return found
+        return str(found) if type(found) is int else json.dumps(found)
 
     filled = _PLACE.sub(value, text)
     return None if absent else filled

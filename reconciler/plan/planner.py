@@ -22,7 +22,8 @@ def plan(fleet: Fleet, observation: Observation, demand: Demand, memory: Memory,
     if isinstance(instances, Unknown):
         detail = f"cannot see what runs: {instances.reason}; nothing is started or stopped until it can be seen"
         return Plan(blocked=(Blocked(subject="fleet", reason=Reason.Unknown, detail=detail),))
-    unsettled = [text for text, digest in fleet.slots.items() if observation.healthy.get(text) != digest]
+    healthy = observation.healthy
+    unsettled = [text for text, digest in fleet.slots.items() if healthy.get(text) != digest]
     leftovers = _leftovers(fleet, instances, unsettled)
     stirred, forgiven_at = _stirred(fleet, instances, unsettled, now)
     names = sorted(stirred | leftovers.keys() | _asked_about(fleet, memory, demand))
