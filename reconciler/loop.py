@@ -19,7 +19,7 @@ from reconciler.model.status import Reason
 from reconciler.plan.happenings import Happening, failed, happenings
 from reconciler.plan.planner import plan
 from reconciler.plan.prune import believed
-from reconciler.plan.summary import Summary, summarise
+from reconciler.plan.summary import Pass, Summary, summarise
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -96,7 +96,15 @@ class Loop:
         for action in decided.actions:
             self._dispatch(action)
         # publishing waits until what was decided has been set going
-        asyncio.get_running_loop().call_soon(self._publish, fleet, observation, demand, decided, now, again is not None)
+        looked = Pass(
+            fleet=fleet,
+            observation=observation,
+            demand=demand,
+            plan=decided,
+            now=now,
+            settling=again is not None,
+        )
+        asyncio.get_running_loop().call_soon(self._publish, looked)
         return min(time for time in (again, decided.wake_at, now + self.every) if time is not None)
 
     def _dispatch(self, action: Action) -> None:
@@ -172,24 +180,11 @@ class Loop:
                 except OSError as error:
                     log.warning("cannot keep what was asked for by command: %s", error)
 
-    def _publish(  # noqa: PLR0917 -- what one pass knew, handed on by call_soon
-        self, fleet: Fleet, observation: Observation, demand: Demand, decided: Plan, now: float, settling: bool
-    ) -> None:
+    def _publish(self, looked: Pass) -> None:
         before = self.summary
-        degraded = self.outside.degraded()
-        after = summarise(
-            fleet,
-            observation,
-            demand,
-            self.memory,
-            plan=decided,
-            now=now,
-            before=before,
-            degraded=degraded,
-            settling=settling,
-        )
+        after = summarise(looked, self.memory, before=before, degraded=self.outside.degraded())
         self.summary = after
-        self.outside.publish(after, happenings(before.status if before else None, after.status, decided))
+        self.outside.publish(after, happenings(before.status if before else None, after.status, looked.plan))
 
 
 def _without(mapping: Mapping[str, T], key: str) -> Mapping[str, T]:

@@ -42,6 +42,25 @@ UNROUTED_AFTER = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Pass:
+    """What one pass knew, and what it decided."""
+
+    fleet: Fleet
+    observation: Observation
+    demand: Demand
+    plan: Plan
+    now: float
+    """Seconds of CLOCK_MONOTONIC."""
+    settling: bool = False
+    """Whether files are about to be believed that are not yet: then nothing has converged."""
+
+    @property
+    def instances(self) -> Mapping[str, Instance]:
+        """What runs, as far as it can be seen."""
+        return {} if isinstance(self.observation.instances, Unknown) else self.observation.instances
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Inputs:
     """All that the row of one workload is made from."""
 
@@ -69,27 +88,13 @@ class Summary:
 
 
 def summarise(
-    fleet: Fleet,
-    observation: Observation,
-    demand: Demand,
-    memory: Memory,
-    *,
-    plan: Plan,
-    now: float,
-    before: Summary | None = None,
-    degraded: tuple[str, ...] = (),
-    settling: bool = False,
+    looked: Pass, memory: Memory, *, before: Summary | None = None, degraded: tuple[str, ...] = ()
 ) -> Summary:
-    """How every workload does after this pass. Rows of `before` are taken over where nothing about them changed.
-
-    `settling`: files are about to be believed that are not yet, so nothing has converged.
-    """
-    instances: Mapping[str, Instance] = {}
-    if not isinstance(observation.instances, Unknown):
-        instances = observation.instances
-    lively = _lively(fleet, demand, memory, plan)
+    """How every workload does after this pass. Rows of `before` are taken over where nothing about them changed."""
+    fleet, observation, plan, instances = looked.fleet, looked.observation, looked.plan, looked.instances
+    lively = _lively(looked, memory)
     names = _stirred(before, fleet.workloads, instances, lively)
-    made = _inputs(names, fleet, instances, demand=demand, memory=memory, plan=plan)
+    made = _inputs(names, looked, memory)
     inputs: dict[str, Inputs] = dict(before.inputs) if before is not None else {}
     rows: dict[str, WorkloadStatus] = dict(before.status.workloads) if before is not None else {}
     indices = {} if isinstance(observation.gpus, Unknown) else {gpu.uuid: gpu.index for gpu in observation.gpus}
@@ -107,13 +112,13 @@ def summarise(
         host=observation.host.name,
         root=fleet.root,
         revision=fleet.revision,
-        now=now,
+        now=looked.now,
         converged=not plan.actions
         and not memory.in_flight
         and not waiting
         and settled
         and not fleet.problems
-        and not settling,
+        and not looked.settling,
         workloads=rows,
         gpus=() if isinstance(observation.gpus, Unknown) else tuple(_gpu(gpu, instances) for gpu in observation.gpus),
         problems=fleet.problems,
@@ -128,16 +133,16 @@ def _unknowns(fleet: Fleet, observation: Observation) -> tuple[str, ...]:
     return (*texts, *([fleet.missing] if fleet.missing is not None else []))
 
 
-def _lively(fleet: Fleet, demand: Demand, memory: Memory, plan: Plan) -> frozenset[str]:
+def _lively(looked: Pass, memory: Memory) -> frozenset[str]:
     """Workloads about which something is decided, blocked, asked for or remembered."""
-    slots = (*memory.in_flight, *(action.slot for action in plan.actions), *memory.draining)
+    slots = (*memory.in_flight, *(action.slot for action in looked.plan.actions), *memory.draining)
     return frozenset(
         {
             *(split_slot(slot)[0] for slot in slots),
-            *(item.subject.partition("/")[0] for item in plan.blocked),
-            *(name for problem in fleet.problems for name in problem.names),
+            *(item.subject.partition("/")[0] for item in looked.plan.blocked),
+            *(name for problem in looked.fleet.problems for name in problem.names),
             *memory.overrides,
-            *demand,
+            *looked.demand,
         }
     )
 
@@ -164,18 +169,11 @@ def _differing(old: Mapping[str, object], new: Mapping[str, object]) -> set[str]
     return {key for key, value in new.items() if old.get(key) is not value} | (old.keys() - new.keys())
 
 
-def _inputs(
-    chosen: set[str],
-    fleet: Fleet,
-    observed: Mapping[str, Instance],
-    *,
-    demand: Demand,
-    memory: Memory,
-    plan: Plan,
-) -> dict[str, Inputs]:
+def _inputs(chosen: set[str], looked: Pass, memory: Memory) -> dict[str, Inputs]:
     """What the rows of these names are made from; nothing for a name of which nothing is left."""
+    fleet, plan = looked.fleet, looked.plan
     instances: dict[str, list[Instance]] = {}
-    for slot, instance in observed.items() if chosen else ():
+    for slot, instance in looked.instances.items() if chosen else ():
         if (name := slot.rpartition("/")[0]) in chosen:
             instances.setdefault(name, []).append(instance)
     blocked: dict[str, list[Blocked]] = {}
@@ -197,7 +195,7 @@ def _inputs(
             actions=tuple(actions.get(name, ())),
             draining=tuple(draining.get(name, ())),
             override=memory.overrides.get(name),
-            wanted=wanted(workload, memory, demand) if workload is not None else 0,
+            wanted=wanted(workload, memory, looked.demand) if workload is not None else 0,
         )
         for name in chosen
         if name in fleet.workloads or name in instances or name in broken

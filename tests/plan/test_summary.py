@@ -1,12 +1,13 @@
 """The status of a workload, its conditions and endpoints; and the events that tell what happened between two passes."""
 
+from reconciler.model.fleet import Fleet
 from reconciler.model.memory import Memory, Override
 from reconciler.model.observation import Exited, Failing, Holder, NotReady, Observation, Running, Unknown
 from reconciler.model.plan import Start
 from reconciler.model.source import Problem
 from reconciler.model.status import Reason, Status
 from reconciler.plan.happenings import happenings
-from reconciler.plan.summary import Summary, summarise
+from reconciler.plan.summary import Pass, Summary, summarise
 from tests.plan.world import GIB, NOW, decide, fleet, gpu, instance, machine, running
 
 TINY = "kind: Service\nname: tiny\ncommand: [sleep, infinity]\n"
@@ -30,8 +31,12 @@ def summary(
 ) -> Summary:
     of = fleet(text, problems=problems)
     remembered = memory or Memory()
-    decided = decide(of, on, memory=remembered)
-    return summarise(of, on, {}, remembered, plan=decided, now=NOW, before=before)
+    return summarise(looked(of, on, remembered), remembered, before=before)
+
+
+def looked(of: Fleet, on: Observation, memory: Memory) -> Pass:
+    """What a pass knew that saw this."""
+    return Pass(fleet=of, observation=on, demand={}, plan=decide(of, on, memory=memory), now=NOW)
 
 
 def status(text: str, on: Observation, *, memory: Memory | None = None) -> Status:
@@ -142,10 +147,10 @@ def test_rows_of_what_did_not_change_are_taken_over() -> None:
     text = TINY + "---\n" + TINY.replace("tiny", "other")
     of = fleet(text)
     on = machine(instance(of, "tiny/0"), instance(of, "other/0"))
-    first = summarise(of, on, {}, Memory(), plan=decide(of, on), now=NOW)
+    first = summarise(looked(of, on, Memory()), Memory())
     assert not isinstance(on.instances, Unknown)
     changed = machine(on.instances["tiny/0"], instance(of, "other/0", failing(1)))
-    second = summarise(of, changed, {}, Memory(), plan=decide(of, changed), now=NOW, before=first)
+    second = summarise(looked(of, changed, Memory()), Memory(), before=first)
     assert second.status.workloads["tiny"] is first.status.workloads["tiny"]
     assert second.status.workloads["other"] is not first.status.workloads["other"]
 
