@@ -1,4 +1,4 @@
-"""How long a slot waits before its next run: at once if it had been ready, then 1, 2, 4 … 60 s, with jitter."""
+"""How long a slot waits before its next run: at once if it had been ready a while, then 1, 2, 4 … 60 s, with jitter."""
 
 import hashlib
 
@@ -9,6 +9,8 @@ from reconciler.model.status import Reason
 LONGEST = 60.0
 HEALTHY_AFTER = 600.0
 """Seconds of being ready after which earlier failures are forgotten."""
+PROVEN_AFTER = 1.0
+"""Seconds of being ready after which an end is a surprise: what nobody can ask is ready as soon as it runs."""
 OURS = frozenset(
     {Reason.SpecChanged, Reason.NotInFleet, Reason.ScaledDown, Reason.RestartAsked, Reason.StopAsked, Reason.Lost}
 )
@@ -30,9 +32,10 @@ def after(strikes: Strikes, end: Exited, slot: str) -> tuple[Strikes, float]:
     """What the slot owes after this end, and how many seconds its next run waits."""
     if end.asked in OURS:
         return Strikes(), 0.0
-    if end.ready_for is not None and end.ready_for >= HEALTHY_AFTER:
+    ready_for = end.ready_for or 0.0
+    if ready_for >= HEALTHY_AFTER:
         strikes = Strikes()
-    if end.ready_for is not None and not strikes.spared and strikes.count == 0:
+    if ready_for >= PROVEN_AFTER and strikes == Strikes():
         return Strikes(spared=True), 0.0
     count = strikes.count + 1
     return Strikes(count=count, spared=strikes.spared), delay(count, slot)

@@ -41,6 +41,13 @@ def test_ten_healthy_minutes_begin_a_new_series() -> None:
     assert wait >= 60
 
 
+def test_what_ends_within_a_second_of_being_ready_is_not_spared_and_may_be_later() -> None:
+    strikes, wait = after(Strikes(), Exited(at=0, code=1, ready_for=0.99), "a/0")
+    assert strikes == Strikes(count=1)
+    assert wait >= 1
+    assert after(Strikes(count=1), Exited(at=0, code=1, ready_for=600.0), "a/0") == (Strikes(spared=True), 0.0)
+
+
 @pytest.mark.parametrize("asked", [Reason.SpecChanged, Reason.RestartAsked, Reason.StopAsked, Reason.Lost])
 def test_an_end_that_we_asked_for_is_no_failure(asked: Reason) -> None:
     assert after(Strikes(count=5), Exited(at=0, asked=asked), "a/0") == (Strikes(), 0.0)

@@ -226,6 +226,12 @@ until `holdfast apply --prune`)
         plan="start tiny/0: Exited (exited with status 1)",
     ),
     Case(
+        situation="something that ended as soon as it ran waits, though it counted as ready",
+        fleet=TINY,
+        on=lambda: machine(instance(fleet(TINY), "tiny/0", exited(at=NOW, ready_for=0.9))),
+        plan="blocked tiny/0: BackingOff (exited with status 1; the first time)",
+    ),
+    Case(
         situation="something that was never ready waits",
         fleet=TINY,
         on=lambda: machine(instance(fleet(TINY), "tiny/0", exited(at=NOW))),
