@@ -1,0 +1,95 @@
+"""What engines say in their logs of the memory they took, in their own words."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reconciler.engines import measured
+
+MIB, GIB = 2**20, 2**30
+
+CPU = """\
+0.00.007.123 I load_tensors:   CPU_Mapped model buffer size =     0.25 MiB
+0.00.007.323 I llama_context:        CPU  output buffer size =     0.50 MiB
+0.00.007.371 I llama_kv_cache:        CPU KV buffer size =     1.00 MiB
+0.00.007.775 I llama_kv_cache: size =    1.00 MiB (  4096 cells,   1 layers,  1/1 seqs), K (f16):    0.50 MiB
+0.00.474.880 I llama_memory_recurrent:        CPU RS buffer size =     2.50 MiB
+0.00.008.377 I sched_reserve:        CPU compute buffer size =     4.75 MiB
+"""
+
+CUDA = """\
+load_tensors: offloaded 33/33 layers to GPU
+load_tensors:   CPU_Mapped model buffer size =   281.81 MiB
+load_tensors:        CUDA0 model buffer size =  2155.00 MiB
+load_tensors:        CUDA1 model buffer size =  2225.00 MiB
+llama_context:  CUDA_Host  output buffer size =     0.49 MiB
+llama_kv_cache:      CUDA0 KV buffer size =   512.00 MiB
+llama_kv_cache:      CUDA1 KV buffer size =   512.00 MiB
+sched_reserve:      CUDA0 compute buffer size =   258.50 MiB
+sched_reserve:      CUDA1 compute buffer size =   258.50 MiB
+sched_reserve:  CUDA_Host compute buffer size =    24.01 MiB
+"""
+
+VLLM = """\
+(Worker_TP0 pid=34322) INFO 05-06 20:59:59 [gpu_model_runner.py:4879] Model loading took 12.66 GiB memory and 31 seconds
+(Worker_TP1 pid=34323) INFO 05-06 20:59:59 [gpu_model_runner.py:4879] Model loading took 12.50 GiB memory and 31 seconds
+(Worker_TP0 pid=34322) INFO 05-06 21:01:00 [gpu_worker.py:298] Available KV cache memory: 8.00 GiB
+(Worker_TP1 pid=34323) INFO 05-06 21:01:00 [gpu_worker.py:298] Available KV cache memory: 8.25 GiB
+(EngineCore pid=34300) INFO 05-06 21:01:00 [kv_cache_utils.py:829] GPU KV cache size: 178,880 tokens
+(Worker_TP0 pid=34322) INFO 05-06 21:01:20 [gpu_model_runner.py:5993] Graph capturing finished in 12 secs, took 0.50 GiB
+"""
+
+
+def test_buffers_of_llama_cpp_are_summed_by_device() -> None:
+    found = measured.llamacpp(CPU.splitlines())
+    assert [device.device for device in found] == ["CPU", "CPU_Mapped"]
+    assert found[0] == measured.Measured(
+        device="CPU", host=True, cache=3 * MIB + MIB // 2, compute=int(4.75 * MIB), output=MIB // 2
+    )
+    assert sum(device.total for device in found) == 9 * MIB
+    assert measured.gpus(found) == 0
+
+
+def test_memory_of_the_host_is_no_gpu_memory() -> None:
+    found = measured.llamacpp(CUDA.splitlines())
+    assert {device.device: device.host for device in found} == {
+        "CPU_Mapped": True, "CUDA0": False, "CUDA1": False, "CUDA_Host": True,
+    }  # fmt: skip
+    assert found[1].total == int((2155 + 512 + 258.5) * MIB)
+    assert measured.gpus(found) == int((2155 + 2225 + 1024 + 517) * MIB)
+
+
+def test_a_model_that_was_loaded_again_counts_once_and_a_draft_model_on_top() -> None:
+    begin = "0.00.003.477 I srv    load_model: loading model 'models/demo.gguf'"
+    draft = "0.00.004.000 I srv    load_model: loading draft model 'models/draft.gguf'"
+    lines = [begin, *CUDA.splitlines()]
+    assert measured.llamacpp([*lines, *lines]) == measured.llamacpp(lines)
+    assert measured.gpus(measured.llamacpp([*lines, draft, *CUDA.splitlines()])) == 2 * measured.gpus(
+        measured.llamacpp(lines)
+    )
+
+
+def test_ranks_of_vllm_are_told_apart() -> None:
+    first, second = measured.vllm(VLLM.splitlines())
+    assert first == measured.Measured(
+        device="rank 0", host=False, weights=round(12.66 * GIB), cache=8 * GIB, compute=GIB // 2
+    )
+    assert second.total == round((12.5 + 8.25) * GIB)
+
+
+def test_one_process_is_rank_0() -> None:
+    line = "(EngineCore pid=1265223) INFO 06-02 00:51:40 [model_runner.py:295] Model loading took 7.64 GiB and 32 s"
+    assert measured.vllm([line]) == (measured.Measured(device="rank 0", host=False, weights=round(7.64 * GIB)),)
+
+
+def test_a_log_that_says_nothing_measures_nothing() -> None:
+    assert measured.llamacpp(["main: server is listening", ""]) == ()
+    assert measured.vllm(["INFO: Started server process"]) == ()
+
+
+@given(st.lists(st.text(max_size=80) | st.sampled_from((CPU + CUDA + VLLM).splitlines()), max_size=20))
+def test_whatever_stands_in_a_log_is_read_without_an_error(lines: list[str]) -> None:
+    assert all(device.total >= 0 for device in (*measured.llamacpp(lines), *measured.vllm(lines)))
+
+
+def test_a_line_without_end_costs_no_more_than_its_beginning() -> None:
+    assert measured.llamacpp(["x " * 5_000_000 + "CUDA0 KV buffer size = 1.00 MiB"]) == ()
