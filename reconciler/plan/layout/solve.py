@@ -1,0 +1,156 @@
+"""Problem → answer. A first layout by filling; for small fleets searched until it is proved to be the best there is.
+
+What comes out is asked again as what runs, until nothing changes: so the same fleet asked twice never moves anybody.
+"""
+
+from dataclasses import replace
+
+from reconciler.plan.layout.answer import Answer, victims
+from reconciler.plan.layout.fill import Filling
+from reconciler.plan.layout.ground import Compiled, room_of
+from reconciler.plan.layout.nouns import Problem
+from reconciler.plan.layout.room import Room, Spot
+from reconciler.plan.layout.search import Search, Worth
+
+EXACT = 24
+"""Replicas up to which the answer is searched until proved."""
+_FILLING = 3000
+_SEARCHING = 60000
+
+
+def solve(problem: Problem, before: Answer | None = None) -> Answer:
+    """Place every item of the problem. Never fails: whoever has no place is None in the answer."""
+    compiled = Compiled.of(problem)
+    wants = compiled.wants(problem.items)
+    asked = wants
+    room = room_of(compiled, wants)
+    proved = True
+    while any(spot is None for spot in room.spot):
+        stood = room.spot.copy()
+        room, sure = _step(room)
+        proved = proved and sure
+        if room.spot == stood:
+            break
+        wants = [
+            want
+            if spot == want.home
+            else replace(
+                want,
+                home=spot,
+                fixed=want.fixed or (want.meek and spot is not None),
+                meek=want.meek and spot is None,
+                kind=(*want.kind[:3], want.meek and spot is None),
+            )
+            for want, spot in zip(wants, room.spot, strict=True)
+        ]
+        room = room_of(compiled, wants)
+    return Answer(
+        problem=problem,
+        places={want.slot: compiled.place(room.spot[want.number]) for want in room.wants},
+        victims=victims(asked, room, compiled),
+        proved=proved,
+        compiled=compiled,
+        room=room,
+    )
+
+
+def _step(start: Room) -> tuple[Room, bool]:
+    """One decision, and whether it is proved."""
+    filling = Filling(start.copy(), _FILLING)
+    filling.fill(want.number for want in start.wants)
+    room = _homeward(filling.room)
+    figures = worth(room)
+    if not any(any(row) for row in figures.values()):
+        return room, True
+    if len(start.wants) > EXACT:
+        return room, False
+    return _improve(start, room, figures)
+
+
+def _improve(start: Room, room: Room, figures: Worth) -> tuple[Room, bool]:
+    """Ask for each figure in turn whether it can be smaller, until none can."""
+    steps = _SEARCHING
+    proved = True
+    for priority in sorted(figures, reverse=True):
+        for figure in range(3):
+            while figures[priority][figure] > 0:
+                search = _question(start, figures, priority, figure, steps)
+                found = search.run()
+                steps = search.steps
+                if found is None:
+                    proved = proved and steps > 0
+                    break
+                room = _homeward(_complete(start, found, priority))
+                figures = worth(room)
+    return room, proved
+
+
+def _question(start: Room, figures: Worth, priority: int, figure: int, steps: int) -> Search:
+    """Those that matter up to this figure; the figures before it as they are, this one smaller."""
+    asked = {level: list(row) for level, row in figures.items() if level >= priority}
+    asked[priority][figure] -= 1
+    for later in range(figure + 1, 3):
+        asked[priority][later] = 1 << 60
+    room = start.copy()
+    wants = [want for want in start.wants if not want.fixed]
+    for want in wants:
+        room.lift(want.number)
+    matter = [
+        want
+        for want in wants
+        if want.priority > priority or (want.priority == priority and (figure == 2 or want.home is not None))
+    ]
+    return Search(start=room, wants=matter, figures=asked, steps=steps)
+
+
+def _complete(start: Room, found: dict[int, Spot], priority: int) -> Room:
+    """The rest around what a search has found: who runs stays if it can, the others as they fit."""
+    room = start.copy()
+    for want in start.wants:
+        if not want.fixed:
+            room.lift(want.number)
+    for number, spot in found.items():
+        room.put(number, spot)
+    for want in start.wants:
+        if (
+            want.home is not None
+            and room.spot[want.number] is None
+            and want.priority < priority
+            and room.fits(want, want.home)
+        ):
+            room.put(want.number, want.home)
+    filling = Filling(room, _FILLING)
+    filling.fill(want.number for want in start.wants if want.priority <= priority)
+    return filling.room
+
+
+def _homeward(room: Room) -> Room:
+    """Send back whoever could as well have stayed, and tidy where the others went."""
+    going = True
+    while going:
+        going = False
+        for want in room.wants:
+            home = want.home
+            if home is None or room.spot[want.number] == home:
+                continue
+            mark = len(room.trail)
+            room.lift(want.number)
+            if room.fits(want, home):
+                room.put(want.number, home)
+                going = True
+            else:
+                room.back(mark)
+    return room
+
+
+def worth(room: Room) -> Worth:
+    """What a layout leaves to wish; all zero is perfect."""
+    figures: Worth = {}
+    for want, spot in zip(room.wants, room.spot, strict=True):
+        row = figures.setdefault(want.priority, [0, 0, 0])
+        if want.home is None:
+            row[2] += spot is None
+        elif spot != want.home:
+            row[0] += spot is None
+            row[1] += want.cost + 1
+    return figures
