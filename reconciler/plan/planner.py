@@ -137,17 +137,18 @@ def _stirred(
     names: set[str] = set()
     first: float | None = None
     for text in unsettled:
-        at = _forgiven_at(instances.get(text), fleet.slots[text])
+        instance = instances.get(text)
+        at = _forgiven_at(instance, fleet.slots[text]) if instance is not None else None
         if at is None or now >= at:
-            names.add(split_slot(text)[0])
+            names.add(text.rpartition("/")[0])
         elif first is None or at < first:
             first = at
     return names, first
 
 
-def _forgiven_at(instance: Instance | None, digest: str) -> float | None:
+def _forgiven_at(instance: Instance, digest: str) -> float | None:
     """When one that lacks nothing but a longer good time has had it; None where it lacks something else."""
-    phase = instance.phase if instance is not None and instance.digest == digest else None
+    phase = instance.phase if instance.digest == digest else None
     if not isinstance(phase, Running) or not isinstance(phase.readiness, Ready):
         return None
     return phase.readiness.since + HEALTHY_AFTER

@@ -9,7 +9,7 @@ from reconciler import engines
 from reconciler.model.fleet import Workload, split_slot
 from reconciler.model.kinds import Node
 from reconciler.model.kinds import Update as UpdateSpec
-from reconciler.model.memory import Memory
+from reconciler.model.memory import Failure, Memory
 from reconciler.model.observation import (
     Demand,
     Exited,
@@ -32,6 +32,9 @@ from reconciler.plan.changes import changes
 from reconciler.plan.placement import NoRoom, Room
 from reconciler.plan.words import ended, in_a_row
 
+_CLEAN = Strikes()
+"""What is owed where nothing failed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Later:
@@ -50,6 +53,10 @@ class Removal:
     reason: Reason
     update: UpdateSpec | None = None
     """How it is let go; None: as its file said when it was last started or updated."""
+
+
+Fate = Workload | Removal | Literal["keep"]
+"""What is to become of a slot: it runs as its workload says, goes, or stays as it was last started."""
 
 
 @dataclass(slots=True)
@@ -84,21 +91,21 @@ class Facts:
         return instance.digest != workload.digest or not isinstance(instance.phase, Running)
 
 
-def decide(slot: str, wish: Workload | Removal | Literal["keep"], facts: Facts) -> Decision | None:
-    """What to do now about a slot that is to run as its workload says, to go, or to stay as it was last started."""
+def decide(slot: str, fate: Fate, facts: Facts) -> Decision | None:
+    """What to do now about a slot."""
     if slot in facts.memory.in_flight:
         return None
-    failed = _failed(slot, facts, wish.digest if isinstance(wish, Workload) else "")
-    if failed is not None:
-        return failed
+    failure = facts.memory.failures.get(slot)
+    if failure is not None and (waits := _failed(slot, failure, fate, facts.now)) is not None:
+        return waits
     instance = facts.instances.get(slot)
-    if isinstance(wish, Workload):
+    if isinstance(fate, Workload):
         if instance is None:
-            return _start(slot, wish, facts, None, strikes=Strikes(), reason=Reason.NotRunning)
-        return _run(instance, wish, facts)
+            return _start(slot, fate, facts, None, strikes=_CLEAN, reason=Reason.NotRunning)
+        return _run(instance, fate, facts)
     if instance is None:
         return None
-    return _keep(instance, facts) if wish == "keep" else _remove(instance, wish, facts)
+    return _keep(instance, facts) if fate == "keep" else _remove(instance, fate, facts)
 
 
 def _run(instance: Instance, workload: Workload, facts: Facts) -> Decision | None:
@@ -115,7 +122,7 @@ def _run(instance: Instance, workload: Workload, facts: Facts) -> Decision | Non
             return _start(slot, workload, facts, launch, strikes=launch.strikes, reason=Reason.NotRunning)
         case Exited():
             fresh = asked or launch.fingerprint != workload.fingerprint
-            strikes, wait = (Strikes(), 0.0) if fresh else backoff.after(launch.strikes, phase, slot)
+            strikes, wait = (_CLEAN, 0.0) if fresh else backoff.after(launch.strikes, phase, slot)
             if facts.now < phase.at + wait:
                 detail = f"{ended(phase)}; {in_a_row(strikes.count)}"
                 return Blocked(subject=slot, reason=Reason.BackingOff, detail=detail, until=phase.at + wait)
@@ -154,18 +161,18 @@ def _running(instance: Instance, phase: Running, workload: Workload, facts: Fact
         return Update(slot=slot, launch=fresh, reason=Reason.SpecChanged, detail=detail)
     if isinstance(readiness, NotReady):
         return Later(phase.since + probe.start)
-    if isinstance(readiness, Ready) and launch.strikes != Strikes():
+    if isinstance(readiness, Ready) and launch.strikes != _CLEAN:
         if facts.now < readiness.since + backoff.HEALTHY_AFTER:
             return Later(readiness.since + backoff.HEALTHY_AFTER)
         detail = "healthy for 10 minutes: earlier failures are forgotten"
-        return Update(slot=slot, launch=replace(launch, strikes=Strikes()), reason=Reason.Recovered, detail=detail)
+        return Update(slot=slot, launch=replace(launch, strikes=_CLEAN), reason=Reason.Recovered, detail=detail)
     return None
 
 
 def _replace(instance: Instance, workload: Workload, facts: Facts, reason: Reason, detail: str) -> Decision:
     """End a run so that the next pass starts its successor; unless the successor could not be started."""
     slot, launch = instance.slot, instance.launch
-    successor = _launch(slot, workload, facts, facts.free().without(launch), before=launch, strikes=Strikes())
+    successor = _launch(slot, workload, facts, facts.free().without(launch), before=launch, strikes=_CLEAN)
     if isinstance(successor, Blocked):
         return replace(successor, detail=f"{successor.detail}; {slot} goes on as it was ({reason.value})")
     return _let_go(launch, facts, workload.update, reason=reason, detail=detail)
@@ -263,13 +270,11 @@ def _launch(
     return launch
 
 
-def _failed(slot: str, facts: Facts, digest: str = "") -> Blocked | None:
+def _failed(slot: str, failure: Failure, fate: Fate, now: float) -> Blocked | None:
     """What keeps a slot waiting whose last action could not be carried out; an edit ends the waiting."""
-    failure = facts.memory.failures.get(slot)
-    if failure is None or (digest and failure.digest not in ("", digest)):
-        return None
     until = failure.at + backoff.delay(failure.count, slot)
-    if facts.now >= until:
+    edited = isinstance(fate, Workload) and failure.digest not in ("", fate.digest)
+    if edited or now >= until:
         return None
     return Blocked(subject=slot, reason=failure.reason, detail=failure.detail, until=until)
 
