@@ -112,11 +112,14 @@ def _validate(verb: argparse.ArgumentParser) -> None:
 
 def _plan(verb: argparse.ArgumentParser) -> None:
     _directory(verb)
-    _json(verb)
+    form = verb.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="as JSON, as schemas/plan.schema.json describes it")
+    # no default: argparse would not notice that it was typed beside --json
+    form.add_argument("--format", choices=("text", "markdown"), help="markdown: to paste into a pull request (text)")
     verb.add_argument("--inventory", metavar="FILE", help="plan for the machine in this file, empty")
     verb.add_argument("--against", metavar="REV", help="what changes on a machine that runs this git revision")
     verb.add_argument("--detailed-exitcode", action="store_true", help="0 nothing to do, 2 changes, 1 error")
-    verb.add_argument("--steps", action="store_true", help="every pass, in the planner's words")
+    verb.add_argument("--steps", action="store_true", help="every pass too, in the planner's words")
 
 
 def _apply(verb: argparse.ArgumentParser) -> None:
@@ -171,7 +174,7 @@ _VERBS: tuple[tuple[str, str, str, _Add], ...] = (
     ("down", "lifecycle:down", "stop the daemon; engines go on unless --engines", _down),
     ("run", "lifecycle:run", "the daemon in the foreground, for systemd", _run),
     ("validate", "offline:validate", "check the files, without a daemon", _validate),
-    ("plan", "offline:plan", "what would happen, and why", _plan),
+    ("plan", "plan:plan", "what would happen, and why", _plan),
     ("apply", "ask:apply", "look again now; consent to what is held", _apply),
     ("status", "look:status", "how every model does", _status),
     ("logs", "look:logs", "what an instance has written", _logs),

@@ -178,15 +178,24 @@ def _run(argv: list[str]) -> subprocess.CompletedProcess[bytes] | None:
         return None
 
 
-def export(root: str, revision: str, into: str) -> None:
-    """Write a fleet directory as it was at a revision into an empty one. Raises SpecError that says what to do."""
+def export(root: str, revision: str, into: str) -> str:
+    """Write a fleet directory as it was at a revision into an empty one; nothing where it was not there yet.
+
+    Returns the commit. Raises SpecError that says what to do.
+    """
     path = display_name(root)
-    if find(root) is None:
+    if not os.path.isdir(root):
+        raise _error(path, "cannot be compared with a revision: it is no directory; name the one that holds the files")
+    repository = find(root)
+    if repository is None:
         raise _error(path, "cannot be compared with a revision: it is in no git repository; leave out --against")
     done = _run(_argv(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}"))
     commit = done.stdout.decode("ascii", "replace").strip() if done is not None else ""
     if not _HASH.fullmatch(commit):
-        raise _error(path, f"cannot find revision {revision!r}; `git log` names those that are there")
+        raise _error(path, _why_not(done, revision, repository))
+    there = _run(_argv(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}:./"))
+    if there is not None and there.returncode != 0:
+        return commit
     with tempfile.TemporaryFile() as archive:
         try:
             made = subprocess.run(
@@ -201,9 +210,28 @@ def export(root: str, revision: str, into: str) -> None:
         except (OSError, subprocess.TimeoutExpired):
             made = None
         if made is None or made.returncode != 0:
-            raise _error(path, f"cannot be read at revision {revision!r}: git has no such directory there")
+            raise _error(path, f"cannot be read at revision {revision!r}: `git archive {commit[:12]}` says why")
         archive.seek(0)
         _unpack(archive, into, path)
+    return commit
+
+
+def _why_not(done: subprocess.CompletedProcess[bytes] | None, revision: str, repository: Repository) -> str:
+    """Why git found no such revision, and what to do."""
+    if done is None:
+        return f"cannot ask git for revision {revision!r}: it is not on PATH, or does not answer; install git"
+    if b"dubious ownership" in done.stderr:
+        top = os.path.dirname(repository.directory)
+        return (
+            f"cannot ask git for revision {revision!r}: the repository is another user's; "
+            f"`git config --global --add safe.directory {top}` trusts it"
+        )
+    if os.path.isfile(os.path.join(repository.common, "shallow")):
+        return (
+            f"cannot find revision {revision!r}: this clone is shallow; "
+            "`git fetch --unshallow`, or fetch that revision, and try again"
+        )
+    return f"cannot find revision {revision!r}; `git log` names those that are there, `git fetch` gets others"
 
 
 def _unpack(archive: IO[bytes], into: str, path: str) -> None:

@@ -84,8 +84,12 @@ def _finish(name: str, definition: dict[str, Any], definitions: dict[str, Any]) 
 
 def write(directory: str, check: bool = False) -> list[str]:
     """Write the schema into a directory, or only compare. What differs, or was written, by path."""
-    path = os.path.join(directory, FILE)
-    text = json.dumps(fleet_schema(), indent=2, ensure_ascii=False) + "\n"
+    return publish(os.path.join(directory, FILE), fleet_schema(), check=check)
+
+
+def publish(path: str, schema: dict[str, Any], *, check: bool) -> list[str]:
+    """The same of any schema and its file."""
+    text = json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
     try:
         with open(path, encoding="utf-8") as file:
             if file.read() == text:
@@ -93,7 +97,7 @@ def write(directory: str, check: bool = False) -> list[str]:
     except FileNotFoundError:
         pass
     if not check:
-        os.makedirs(directory, exist_ok=True)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
     return [path]

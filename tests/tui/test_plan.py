@@ -1,16 +1,21 @@
 """The road ahead as a person sees it: fleet and machine in, text out, by the real planner."""
 
+import re
 from dataclasses import replace
 from textwrap import dedent
 
 import pytest
 
 from reconciler.model.memory import Memory
-from reconciler.model.observation import Holder, Unknown
+from reconciler.model.observation import Exited, Holder, Unknown, Wish
+from reconciler.model.plan import Launch, Plan, Start, Stop
 from reconciler.model.source import Problem, Revision
+from reconciler.model.status import Reason
 from reconciler.plan.road import road
 from tests.plan.world import GIB, NOW, fleet, gpu, instance, machine
-from tui.view.plan import changes, plan_text
+from tui.view.foresee import outlook
+from tui.view.outlook import Against, Outlook
+from tui.view.plan import plan_text
 
 CHAT = """
 kind: Model
@@ -28,9 +33,12 @@ command: [sleep, infinity]
 """
 
 
+def ahead(wanted, on, **known) -> Outlook:
+    return outlook(wanted, on, road(wanted, on, {}, Memory(), NOW), **known)
+
+
 def shown(wanted, on, *, width: int = 80, steps: bool = False) -> str:
-    ahead = road(wanted, on, {}, Memory(), NOW)
-    return plan_text(wanted, on, ahead, width=width, colour=False, steps=steps)
+    return plan_text(ahead(wanted, on), width=width, colour=False, steps=steps)
 
 
 def wide(text: str) -> str:
@@ -57,7 +65,7 @@ def test_what_starts_says_where_and_why():
 
           + chat/0  start  vllm on gpu 0, port 9000  not running
 
-          gpu 0  H100  ▇▇▇▁▁▁▁▁▁▁  1.0 → 21.0 of 80.0 GiB  chat/0 pid 7 python
+          gpu 0  H100  ▇▒▒▁▁▁▁▁▁▁  1.0 → 21.0 of 80.0 GiB  chat/0 20.0, pid 7 python 1.0
           gpu 1  H100  ▁▁▁▁▁▁▁▁▁▁  0.0 of 80.0 GiB         free
         """)
 
@@ -74,17 +82,14 @@ def test_a_change_is_one_line_though_it_takes_several_passes():
 def test_live_fields_of_many_instances_are_one_line():
     before = CHAT.replace("gpus: 1", "gpus: 1\nreplicas: 3")
     after = f"{before}aliases: [small]\n"
-    assert [
-        str(one.mark + one.subject)
-        for one in changes(fleet(after), road(fleet(after), running(before), {}, Memory(), NOW))
-    ] == ["~chat"]
+    assert [one.mark + one.subject for one in ahead(fleet(after), running(before)).changes] == ["~chat"]
     assert "~ chat  live  aliases default → small  no restart" in shown(fleet(after), running(before), width=120)
 
 
 def test_what_is_no_longer_declared_ends():
     text = shown(fleet(TINY), running(TINY, CHAT))
     assert "- chat/0  stop  removed from fleet.d" in text
-    assert "21.0 → 1.0 of 80.0 GiB  pid 7 python" in text
+    assert "▇░░▁▁▁▁▁▁▁  21.0 → 1.0 of 80.0 GiB  pid 7 python 1.0" in text
 
 
 def test_what_cannot_be_is_last_with_its_reason_in_full():
@@ -111,9 +116,11 @@ def test_problems_and_the_commit_are_told():
     assert text.splitlines()[-1] == "  fleet.d/x.yaml:7:3: priority: cannot be 5000; choose 0–1000"
 
 
-def test_a_machine_that_cannot_be_seen_has_no_bars():
+def test_a_machine_that_cannot_be_seen_has_no_bars_and_says_why():
     on = machine(gpus=Unknown(reason="the driver does not answer"))
-    assert "gpu 0" not in shown(fleet(TINY), on)
+    text = shown(fleet(TINY), on)
+    assert "gpu 0" not in text
+    assert "cannot see the gpus: the driver does not answer" in text
 
 
 def test_steps_show_every_pass_in_the_planner_s_words():
@@ -123,9 +130,152 @@ def test_steps_show_every_pass_in_the_planner_s_words():
     assert text.index("stop chat/0") < text.index("start chat/0")
 
 
-@pytest.mark.parametrize("width", [60, 80, 120])
+LONG = "a-name-of-sixty-three-letters-is-the-longest-that-anybody-may-g"
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 140])
 def test_no_line_is_wider_than_the_terminal(width):
     before = CHAT.replace("gpus: 1", "gpus: 1\nreplicas: 3")
     after = before.replace("8192", "16384").replace("20GiB", "30GiB") + "---" + TINY
-    text = shown(fleet(after), running(before), width=width)
+    after += (
+        "---"
+        + CHAT.replace("name: chat", f"name: {LONG}")
+        + "---"
+        + CHAT.replace("20GiB", "200GiB").replace("chat", "x")
+    )
+    problem = Problem(path=f"fleet.d/{LONG}.yaml", key="priority", message="cannot be 5000; choose 0–1000")
+    text = shown(fleet(after, problems=(problem,)), running(before), width=width, steps=True)
     assert max(map(len, text.splitlines())) <= width
+    assert LONG in "".join(text.split())
+
+
+def test_what_somebody_else_s_revision_and_machine_are_is_in_the_headline():
+    seen = ahead(fleet(CHAT), running(CHAT), against=Against(name="main", commit="9016de0" + "0" * 33), machine="box1")
+    text = plan_text(seen, width=80, colour=False)
+    assert text == "fleet.d against main (9016de0) on box1 · 1 model · nothing to do"
+
+
+def test_what_the_compared_revision_cannot_run_is_told():
+    problem = Problem(path="fleet.d/x.yaml", key="priority", message="cannot be 5000")
+    against = Against(name="main", commit="9016de0" + "0" * 33, problems=(problem,))
+    lines = plan_text(ahead(fleet(CHAT), running(CHAT), against=against), width=90, colour=False).splitlines()
+    assert lines[-2:] == [
+        "  at main (9016de0), where the models of these files are taken not to run:",
+        "  fleet.d/x.yaml:1:1: priority: cannot be 5000",
+    ]
+
+
+def test_a_change_says_where_it_was_and_where_it_will_be():
+    """The second GPU has the room that the first, with a neighbour on it, has not."""
+    before = CHAT + "---" + CHAT.replace("name: chat", "name: other")
+    after = CHAT.replace("20GiB", "70GiB") + "---" + CHAT.replace("name: chat", "name: other")
+    (change,) = ahead(fleet(after), running(before)).changes
+    assert change.what == "memory 20GiB → 70GiB; gpu 0 → gpu 1"
+    assert change.before is not None
+    assert change.after is not None
+    assert (change.before.gpus, change.after.gpus, change.downtime) == ((0,), (1,), "loading")
+
+
+def launched(on, slot: str) -> Launch:
+    return on.instances[slot].launch
+
+
+def test_a_move_is_one_change_and_frees_one_gpu_for_the_other():
+    wanted, on = fleet(CHAT), running(CHAT)
+    was = launched(on, "chat/0")
+    stop = Stop(slot="chat/0", run=1, grace=1, reason=Reason.ScaledDown, detail="for big/0")
+    start = Start(slot="chat/0", launch=replace(was, gpus=("GPU-1",), indices=(1,)), reason=Reason.NotRunning)
+    seen = outlook(wanted, on, [Plan(actions=(stop,)), Plan(actions=(start,))])
+    (change,) = seen.changes
+    assert (change.mark, change.verb, change.what) == ("±", "move", "for big/0, gpu 0 → gpu 1")
+    assert [(one.before.used > one.after.used, one.before.used < one.after.used) for one in seen.gpus] == [
+        (True, False),
+        (False, True),
+    ]
+
+
+def test_one_that_gives_way_and_finds_no_place_ends():
+    on = running(CHAT)
+    launch = launched(on, "chat/0")
+    stop = Stop(slot="chat/0", run=1, grace=1, reason=Reason.ScaledDown, detail="for big/0")
+    start = Start(slot="chat/0", launch=launch, reason=Reason.NotRunning)
+    (change,) = outlook(fleet(CHAT), on, [Plan(actions=(each,)) for each in (stop, start, stop)]).changes
+    assert (change.verb, change.what, change.downtime) == ("stop", "scaled down: for big/0", "ended")
+
+
+def test_two_that_are_replaced_one_after_the_other_leave_no_gap():
+    before = CHAT.replace("gpus: 1", "gpus: 1\nreplicas: 2")
+    on = running(before)
+    passes = []
+    for slot in ("chat/0", "chat/1"):
+        launch = launched(on, slot)
+        passes += [Plan(actions=(Stop(slot=slot, run=1, grace=1, reason=Reason.SpecChanged, detail="context 1 → 2"),))]
+        passes += [Plan(actions=(Start(slot=slot, launch=launch, reason=Reason.SpecChanged),))]
+    one_by_one = outlook(fleet(before), on, passes)
+    assert [change.downtime for change in one_by_one.changes] == ["none", "none"]
+    assert "no downtime" in plan_text(one_by_one, width=120, colour=False)
+    both = [Plan(actions=passes[0].actions + passes[2].actions), Plan(actions=passes[1].actions + passes[3].actions)]
+    assert [change.downtime for change in outlook(fleet(before), on, both).changes] == ["loading", "loading"]
+
+
+def test_one_that_crashed_starts_and_says_how_it_ended():
+    wanted = fleet(CHAT)
+    on = machine(instance(wanted, "chat/0", Exited(at=NOW - 900, code=1), port=9000, gpus=(gpu(0),)), gpus=(gpu(0),))
+    (change,) = ahead(wanted, on).changes
+    assert (change.verb, change.note, change.before) == ("start", "exited with status 1", None)
+
+
+def test_requests_in_flight_are_drained_and_that_is_told():
+    wanted, on = fleet(CHAT.replace("8192", "16384")), running(CHAT)
+    seen = outlook(wanted, on, road(wanted, on, {"chat": Wish(in_flight=1)}, Memory(), NOW))
+    assert "drains up to 2m" in plan_text(seen, width=120, colour=False)
+
+
+def test_gpus_that_are_alike_are_one_row():
+    text = shown(fleet(CHAT), machine(gpus=tuple(map(gpu, range(8)))), width=100)
+    assert text.splitlines()[4:] == [
+        "  gpu 0    H100  ▒▒▁▁▁▁▁▁▁▁  0.0 → 20.0 of 80.0 GiB  chat/0 20.0",
+        "  gpu 1-7  H100  ▁▁▁▁▁▁▁▁▁▁  0.0 of 80.0 GiB each    free",
+    ]
+
+
+def test_a_gpu_that_is_missing_in_between_is_not_made_up():
+    text = shown(fleet(TINY), machine(gpus=(gpu(0), gpu(2))), width=100)
+    assert "gpu 0-2" not in text
+
+
+def test_what_is_taken_whole_says_so():
+    text = shown(fleet(CHAT.replace("memory: 20GiB", "")), machine(gpus=(gpu(0, used=2),)), width=100)
+    assert "chat/0 whole, others 2.0" in text
+    assert "2.0 → 80.0 of 80.0 GiB" in text
+
+
+def test_replicas_blocked_for_one_reason_are_one_line():
+    greedy = CHAT.replace("20GiB", "200GiB").replace("gpus: 1", "gpus: 1\nreplicas: 3")
+    seen = ahead(fleet(greedy), running())
+    assert [change.subject for change in seen.changes] == ["chat/0", "chat/1", "chat/2"]
+    text = plan_text(seen, width=120, colour=False)
+    assert text.splitlines()[0].endswith("3 blocked")
+    assert text.count("blocked  needs one gpu with 200.0 GiB free") == 1
+    assert "! chat/0-2  blocked" in text
+
+
+def test_a_problem_is_told_once():
+    problem = Problem(path="fleet.d/chat.yaml", key="context", message="cannot be many", names=("chat",))
+    text = shown(fleet(CHAT, problems=(problem,)), running(CHAT), width=120)
+    assert text.count("cannot be many") == 1
+
+
+def test_steps_tell_of_what_is_blocked_once_and_why_in_the_table():
+    greedy = CHAT.replace("20GiB", "200GiB").replace("name: chat", "name: big")
+    after = CHAT.replace("8192", "16384") + "---" + greedy
+    text = shown(fleet(after), running(CHAT), width=120, steps=True)
+    assert text.count("blocked big/0: NoFreeGpu") == 1
+    assert text.count("with 200.0 GiB free") == 1
+
+
+def test_marks_are_coloured_and_nothing_else_changes():
+    seen = ahead(fleet(CHAT.replace("8192", "16384") + "---" + TINY), running(CHAT))
+    plain, painted = (plan_text(seen, width=80, colour=colour, steps=True) for colour in (False, True))
+    assert "\x1b[" not in plain
+    assert re.sub(r"\x1b\[\d+m", "", painted) == plain

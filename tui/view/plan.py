@@ -1,223 +1,217 @@
-"""The road ahead as a person reads it: one line for each thing that changes, and every GPU before and after."""
+"""An outlook as text: one line for each thing that changes, and every GPU before and after."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import groupby
 
-from reconciler.model.fleet import Fleet, split_slot
-from reconciler.model.observation import Exited, Gpu, Observation, Unknown
-from reconciler.model.plan import Drain, Forget, Launch, Plan, Start, Stop, Update
-from reconciler.model.quantity import print_duration
+from reconciler.model.fleet import split_slot
+from reconciler.model.plan import Plan
 from reconciler.model.status import Reason
 from tui.view.clean import line
-from tui.view.paint import Cell, Style, bar, columns, counted, gib, paint, wrap
-from tui.view.status import split_words
+from tui.view.outlook import Change, GpuOutlook, Holding, Mark, Outlook
+from tui.view.paint import Cell, Style, columns, counted, gib, paint, wrap
 
-Mark = Literal["+", "±", "~", "!", "-"]
 _STYLES: dict[Mark, Style] = {"+": "good", "±": "busy", "~": "busy", "!": "bad", "-": "bad"}
+_CELLS = 10
+_TIED = "\u00a0"
+_NAMED = 2**30 // 20
+"""Bytes that are worth naming: what would not print as 0.0 GiB."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
-    """One line: everything that happens to one slot, over all passes, or to one workload's live settings."""
-
-    mark: Mark
-    subject: str
-    verb: str
-    """start, replace, restart, stop, live, drain, forget, blocked or paused."""
-    what: str
-    note: str = ""
-
-
-@dataclass(slots=True)
-class _Slot:
-    """What the passes do to one slot."""
-
-    drain: Drain | None = None
-    stop: Stop | None = None
-    start: Start | None = None
-    update: Update | None = None
-    forget: Forget | None = None
-
-
-def changes(fleet: Fleet, road: Sequence[Plan]) -> tuple[Change, ...]:
-    """What would change, in the order in which it begins; then what is blocked in the end."""
-    slots: dict[str, _Slot] = {}
-    for plan in road:
-        for action in plan.actions:
-            done = slots.setdefault(action.slot, _Slot())
-            match action:
-                case Drain():
-                    done.drain = action
-                case Stop():
-                    done.stop = done.stop or action
-                case Start():
-                    done.start = action
-                case Update():
-                    done.update = action
-                case Forget():
-                    done.forget = action
-    found: dict[tuple[str, ...], Change] = {}
-    for slot, done in slots.items():
-        change = _change(fleet, slot, done)
-        key = ("live", change.subject, change.what) if change.verb == "live" else (slot,)
-        found.setdefault(key, change)
-    blocked = road[-1].blocked if road else ()
-    return (
-        *found.values(),
-        *(
-            Change(
-                mark="!",
-                subject=item.subject,
-                verb="paused" if item.reason is Reason.Paused else "blocked",
-                what=line(item.detail).removeprefix("paused: "),
-            )
-            for item in blocked
-        ),
-    )
-
-
-def plan_text(
-    fleet: Fleet, observation: Observation, road: Sequence[Plan], *, width: int, colour: bool, steps: bool = False
-) -> str:
-    """The whole plan. With `steps` the passes too, in the planner's own words."""
-    found = changes(fleet, road)
-    lines = [_headline(fleet, found, colour=colour)]
-    if found:
-        lines += ["", *(f"  {text}" for text in _lines(found, width=width - 2, colour=colour))]
-    bars = _gpus(observation, road, width=width - 2, colour=colour) if any(one.mark != "!" for one in found) else []
-    if bars:
-        lines += ["", *(f"  {text}" for text in bars)]
-    problems = [line(str(problem)) for problem in fleet.problems]
-    if fleet.missing is not None:
-        problems.insert(0, line(fleet.missing))
-    for problem in problems:
-        lines += ["", *(paint(text, "bad", colour=colour) for text in wrap(problem, width=width, indent="  "))]
+def plan_text(seen: Outlook, *, width: int, colour: bool, steps: bool = False) -> str:
+    """The whole outlook in lines of at most `width` columns. With `steps` every pass, in the planner's own words."""
+    name, counts = title(seen), " · ".join(counted_parts(seen))
+    head = f"{paint(name, 'bold', colour=colour)} · {counts}"
+    lines = [head]
+    if len(name) + 3 + len(counts) > width:
+        lines = [paint(text, "bold", colour=colour) for text in wrap(name, width=width, indent="")]
+        lines += wrap(counts, width=width, indent="  ")
+    rows = together(seen.changes)
+    if rows:
+        lines += ["", *_changes(rows, width=width, colour=colour)]
+    if any(change.verb != "paused" for change in rows):
+        lines += _room(seen, width=width, colour=colour)
+    problems = [line(str(problem)) for problem in seen.problems]
+    if seen.missing is not None:
+        problems.insert(0, line(seen.missing))
+    if seen.against and seen.against.problems:
+        problems.append(f"at {seen.against}, where the models of these files are taken not to run:")
+        problems += [line(str(problem)) for problem in seen.against.problems]
+    if problems:
+        told = [text for problem in problems for text in wrap(problem, width=width, indent="  ")]
+        lines += ["", *(paint(text, "bad", colour=colour) for text in told)]
     if steps:
-        for number, plan in enumerate((plan for plan in road if plan.actions or plan.blocked), start=1):
-            lines += ["", f"pass {number}", *(f"  {line(text)}" for text in str(plan).splitlines())]
+        for heading, texts in passes(seen.passes):
+            wrapped = [row for text in texts for row in _hanging(text, width=width)]
+            lines += ["", paint(heading, "bold", colour=colour), *wrapped]
     return "\n".join(lines)
 
 
-def _headline(fleet: Fleet, found: Sequence[Change], *, colour: bool) -> str:
-    models = sum(workload.spec.kind == "Model" for workload in fleet.workloads.values())
-    services = len(fleet.workloads) - models
-    changing = sum(change.mark != "!" for change in found)
-    held = sum(change.verb == "paused" for change in found)
-    blocked = len(found) - changing - held
-    parts = [counted(models, "model")] if models or not services else []
-    parts += [counted(services, "service")] if services else []
-    parts += [f"{changing} to change"] if changing else []
+def title(seen: Outlook) -> str:
+    """What is planned, and for where: `fleet.d @ 3f2a9c1 against main (9016de0) on box1`."""
+    text = line(seen.root) + (f" @ {seen.revision}" if seen.revision else "")
+    text += f" against {seen.against}" if seen.against else ""
+    return text + (f" on {line(seen.machine)}" if seen.machine is not None else "")
+
+
+def counted_parts(seen: Outlook) -> list[str]:
+    """What there is and how much of it changes: `5 models`, `2 to change`, `1 blocked`."""
+    held = sum(change.verb == "paused" for change in seen.changes)
+    blocked = len(seen.changes) - seen.changing - held
+    parts = [counted(seen.models, "model")] if seen.models or not seen.services else []
+    parts += [counted(seen.services, "service")] if seen.services else []
+    parts += [f"{seen.changing} to change"] if seen.changing else []
     parts += [f"{blocked} blocked"] if blocked else []
     parts += [f"{held} paused"] if held else []
-    parts += [] if changing or blocked else ["nothing to do"]
-    parts += [counted(len(fleet.problems), "problem")] if fleet.problems else []
-    name = line(fleet.root) + (f" @ {fleet.revision}" if fleet.revision else "")
-    return " · ".join((paint(name, "bold", colour=colour), *parts))
+    parts += [] if seen.changing or blocked else ["nothing to do"]
+    return parts + ([counted(len(seen.problems), "problem")] if seen.problems else [])
 
 
-def _lines(found: Sequence[Change], *, width: int, colour: bool) -> list[str]:
-    """Mark, subject and verb in columns; what and note in columns where both fit, else beneath each other."""
-    subjects = max(len(change.subject) for change in found)
-    verbs = max(len(change.verb) for change in found)
-    indent = subjects + verbs + 6
-    room = max(24, width - indent)
-    whats = max((len(change.what) for change in found if change.note), default=0)
-    notes = max(len(change.note) for change in found)
-    beside = whats + 2 + notes <= room
+def together(changes: Sequence[Change]) -> list[Change]:
+    """The changes; instances of one workload that are blocked for the same reason as one: `chat/1-3`."""
+    rows: list[Change] = []
+    for change in changes:
+        last = rows[-1] if rows else None
+        if last is not None and change.mark == "!" and replace(change, subject=last.subject) == last:
+            joined = _joined(last.subject, change.subject)
+            if joined is not None:
+                rows[-1] = replace(last, subject=joined)
+                continue
+        rows.append(change)
+    return rows
+
+
+def alike(gpus: Sequence[GpuOutlook]) -> Iterator[tuple[str, GpuOutlook]]:
+    """The GPUs by index; neighbours that are in all the same as one: `2-7`."""
+    for _, group in groupby(gpus, key=lambda gpu: (gpu.model, gpu.memory, gpu.before, gpu.after)):
+        first, *others = group
+        if others and others[-1].index - first.index == len(others):
+            yield f"{first.index}-{others[-1].index}", first
+        else:
+            yield from ((str(gpu.index), gpu) for gpu in (first, *others))
+
+
+def amount(gpu: GpuOutlook) -> str:
+    """`62.0 → 118.4 of 141.0 GiB`."""
+    now, then = gib(gpu.before.used), gib(gpu.after.used)
+    return f"{now} → {then} of {gib(gpu.memory)} GiB" if now != then else f"{then} of {gib(gpu.memory)} GiB"
+
+
+def held(holding: Holding) -> str:
+    """How much of a GPU it is, in GiB: `20.0`, or `whole`."""
+    return "whole" if holding.whole else gib(holding.memory)
+
+
+def tenants(gpu: GpuOutlook) -> tuple[Holding, ...]:
+    """Who is on a GPU after, as far as it is worth telling."""
+    return tuple(holding for holding in gpu.after.holdings if holding.ours or holding.memory >= _NAMED)
+
+
+def bar(gpu: GpuOutlook) -> str:
+    """How full it is: `▇` before and after, `▒` what comes, `░` what goes. Anything at all shows as one cell."""
+    least, most = sorted((_cells(gpu.before.used, gpu.memory), _cells(gpu.after.used, gpu.memory)))
+    moves = "▒" if gpu.after.used > gpu.before.used else "░"
+    return "▇" * least + moves * (most - least) + "▁" * (_CELLS - most)
+
+
+def passes(road: Sequence[Plan]) -> Iterator[tuple[str, list[str]]]:
+    """Every pass in the planner's own words.
+
+    What is blocked is said when it becomes so, and why only where it is not so in the end: that is told already.
+    """
+    told = {(item.subject, item.reason) for item in (road[-1].blocked if road else ())}
+    before: set[tuple[str, Reason]] = set()
+    number = 0
+    for plan in road:
+        texts = [line(str(action)) for action in plan.actions]
+        for item in plan.blocked:
+            key = item.subject, item.reason
+            if key not in before:
+                texts.append(line(str(replace(item, detail="") if key in told else item)))
+        before = {(item.subject, item.reason) for item in plan.blocked}
+        if texts:
+            number += 1
+            yield f"pass {number}", texts
+
+
+def _cells(part: int, whole: int) -> int:
+    share = part / whole if whole > 0 else 0.0
+    return min(_CELLS, max(round(share * _CELLS), 1 if share > 0 else 0))
+
+
+def _joined(subjects: str, another: str) -> str | None:
+    """`chat/1-2` and `chat/3` → `chat/1-3`; None where they are no neighbours."""
+    (name, _, indices), (other, _, index) = subjects.rpartition("/"), another.rpartition("/")
+    if not name or name != other or not index.isdigit():
+        return None
+    first, _, last = indices.partition("-")
+    return f"{name}/{first}-{index}" if split_slot(another)[1] == int(last or first) + 1 else None
+
+
+def _changes(rows: Sequence[Change], *, width: int, colour: bool) -> list[str]:
+    """Mark, subject and verb in columns; the note in a column too where there is the width, else beneath."""
+    limit = max(12, width // 3)
+    subjects = max((len(row.subject) for row in rows if len(row.subject) <= limit), default=limit)
+    verbs = max(len(row.verb) for row in rows)
+    indent = subjects + verbs + 8
+    room = width - indent
+    notes = max(len(row.note) for row in rows)
+    whats = max((len(row.what) for row in rows if row.note and len(row.what) + 2 + notes <= room), default=0)
     lines: list[str] = []
-    for change in found:
-        style = _STYLES[change.mark]
-        head = f"{paint(change.mark, style, colour=colour)} {change.subject:<{subjects}}  {change.verb:<{verbs}}"
-        rows = [f"{change.what:<{whats}}  {change.note}".rstrip()] if beside and change.note else []
-        rows = rows or [text.strip() for text in wrap(change.what, width=room, indent="")] or [""]
-        lines += [f"{head}  {rows[0]}".rstrip(), *(" " * indent + text for text in rows[1:])]
-        if change.note and not beside:
-            lines += [paint(text, "dim", colour=colour) for text in wrap(change.note, width=width, indent=" " * indent)]
+    for row in rows:
+        mark = paint(row.mark, _STYLES[row.mark], colour=colour)
+        if row.note and max(len(row.what), whats) + 2 + len(row.note) <= room:
+            texts = [f"{row.what:<{whats}}  {paint(row.note, 'dim', colour=colour)}"]
+        else:
+            texts = [text.strip() for text in wrap(row.what, width=room, indent="")] or [""]
+            texts += [paint(text, "dim", colour=colour) for text in wrap(row.note, width=room, indent="")]
+        if len(row.subject) <= subjects:
+            lines.append(f"  {mark} {row.subject:<{subjects}}  {row.verb:<{verbs}}  {texts[0]}".rstrip())
+            texts = texts[1:]
+        else:
+            # a name so long stands alone, or everything else would have no room
+            first, *more = wrap(f"{row.subject}  {row.verb}", width=width - 4, indent="")
+            lines += [f"  {mark} {first}", *(f"    {text}" for text in more)]
+        lines += [" " * indent + text for text in texts]
     return lines
 
 
-def _change(fleet: Fleet, slot: str, done: _Slot) -> Change:
-    drains = f"drains up to {_drain(fleet, slot)}" if done.drain else ""
-    if done.start and done.stop:
-        asked = done.stop.reason is not Reason.SpecChanged
-        place = _place(done.start.launch)
-        what = line(done.stop.detail) or " ".join(split_words(done.stop.reason))
-        note = "; ".join(filter(None, ("replace: down while it loads", drains)))
-        verb = "restart" if asked else "replace"
-        return Change(mark="±", subject=slot, verb=verb, what=what if not asked else f"{what}, {place}", note=note)
-    if done.start:
-        reason = " ".join(split_words(done.start.reason))
-        return Change(mark="+", subject=slot, verb="start", what=_place(done.start.launch), note=reason)
-    if done.stop:
-        reason = done.stop.reason
-        told = f"removed from {line(fleet.root)}" if reason is Reason.NotInFleet else " ".join(split_words(reason))
-        grace = f"ends within {print_duration(done.stop.grace)}"
-        return Change(mark="-", subject=slot, verb="stop", what=told, note=drains or grace)
-    if done.update:
-        name, what = split_slot(slot)[0], line(done.update.detail) or "settings"
-        return Change(mark="~", subject=name, verb="live", what=what, note="no restart")
-    if done.forget:
-        return Change(mark="-", subject=slot, verb="forget", what="it ended, and is not wanted")
-    return Change(mark="~", subject=slot, verb="drain", what="gets nothing new")
-
-
-def _place(launch: Launch) -> str:
-    indices = launch.indices
-    text = line(launch.engine)
-    text += f" on gpu {','.join(map(str, indices))}" if indices else " on cpu"
-    return text + (f", port {launch.port}" if launch.port is not None else "")
-
-
-def _drain(fleet: Fleet, slot: str) -> str:
-    workload = fleet.workloads.get(split_slot(slot)[0])
-    return print_duration(workload.update.drain) if workload is not None else "its deadline"
-
-
-def _gpus(observation: Observation, road: Sequence[Plan], *, width: int, colour: bool) -> list[str]:
+def _room(seen: Outlook, *, width: int, colour: bool) -> list[str]:
     """Every GPU's memory before and after, and who is on it after."""
-    if isinstance(observation.gpus, Unknown) or isinstance(observation.instances, Unknown):
+    if seen.unseen is not None:
+        return ["", *wrap(line(seen.unseen), width=width, indent="  ")]
+    if not seen.gpus:
         return []
-    before = {
-        slot: instance.launch
-        for slot, instance in observation.instances.items()
-        if not isinstance(instance.phase, Exited)
-    }
-    after = dict(before)
-    for plan in road:
-        for action in plan.actions:
-            if isinstance(action, Stop | Forget):
-                after.pop(action.slot, None)
-            elif isinstance(action, Start):
-                after[action.slot] = action.launch
+    groups = list(alike(seen.gpus))
+    nows = max(len(gib(gpu.before.used)) for _, gpu in groups)
     rows: list[list[Cell]] = []
-    for gpu in observation.gpus:
-        strangers = [holder for holder in gpu.holders if holder.slot is None]
-        was, will = _held(gpu, before), _held(gpu, after)
-        ours = sum(holder.memory for holder in gpu.holders if holder.slot is not None)
-        # what a driver does not attribute to a process is somebody else's, as far as ours do not explain it
-        unexplained = gpu.used - (ours or min(gpu.used, sum(was.values())))
-        foreign = max(sum(holder.memory for holder in strangers), unexplained)
-        names = [*sorted(will), *(f"pid {holder.pid} {line(holder.name)}" for holder in strangers)]
-        then = min(gpu.memory, foreign + sum(will.values()))
-        now = max(gpu.used, min(gpu.memory, foreign + sum(was.values())))
-        amount = f"{gib(now)} → {gib(then)}" if now != then else gib(then)
+    for label, gpu in groups:
+        text = amount(gpu)
         rows.append(
             [
-                Cell(text=f"gpu {gpu.index}"),
+                Cell(text=f"gpu {label}"),
                 Cell(text=line(gpu.model).removeprefix("NVIDIA ")),
-                Cell(text=bar(then, gpu.memory)),
-                Cell(text=f"{amount} of {gib(gpu.memory)} GiB"),
-                Cell(text=" ".join(names) or "free", style="dim"),
+                Cell(text=bar(gpu)),
+                Cell(text=" " * (nows - text.index(" ")) + text + (" each" if "-" in label else "")),
             ]
         )
-    return columns(rows, width=width, colour=colour)
+    heads = columns(rows, width=width - 2, colour=False)
+    indent = max(map(len, heads)) + 4
+    lines: list[str] = []
+    for head, (_, gpu) in zip(heads, groups, strict=True):
+        # kept together: a name and what it holds
+        who = ", ".join(f"{holding.holder} {held(holding)}".replace(" ", _TIED) for holding in tenants(gpu)) or "free"
+        beside = indent + 24 <= width
+        at = indent if beside else 6
+        texts = [text.replace(_TIED, " ") for text in wrap(who, width=width - at, indent="")]
+        if beside:
+            lines.append(f"  {head:<{indent - 4}}  {paint(texts.pop(0), 'dim', colour=colour)}")
+        else:
+            lines.append(f"  {head}")
+        lines += [" " * at + paint(text, "dim", colour=colour) for text in texts]
+    return ["", *lines]
 
 
-def _held(gpu: Gpu, launches: Mapping[str, Launch]) -> dict[str, int]:
-    """Bytes of a GPU by slot: what was promised."""
-    return {
-        slot: gpu.memory if launch.memory is None else launch.memory
-        for slot, launch in launches.items()
-        if gpu.uuid in launch.gpus
-    }
+def _hanging(text: str, *, width: int) -> list[str]:
+    first, *more = wrap(text, width=width - 4, indent="")
+    return [f"  {first}", *(f"    {row}" for row in more)]

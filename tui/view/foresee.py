@@ -1,0 +1,216 @@
+"""The road ahead → what it comes to: one change for each slot, over all passes, and every GPU before and after."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import assert_never
+
+from reconciler.model.fleet import Fleet, split_slot
+from reconciler.model.observation import Exited, Instance, Observation, Running, Unknown
+from reconciler.model.plan import Action, Blocked, Drain, Forget, Launch, Plan, Start, Stop, Update
+from reconciler.model.quantity import print_duration
+from reconciler.model.status import Reason
+from tui.view.clean import line
+from tui.view.outlook import Against, Change, Outlook, Place, Verb
+from tui.view.room import gpus
+from tui.view.status import split_words
+
+
+def outlook(
+    fleet: Fleet,
+    observation: Observation,
+    road: Sequence[Plan],
+    *,
+    against: Against | None = None,
+    machine: str | None = None,
+) -> Outlook:
+    """What the road of plans from an observation comes to."""
+    models = sum(workload.spec.kind == "Model" for workload in fleet.workloads.values())
+    cards, unseen = gpus(observation, road)
+    return Outlook(
+        root=fleet.root,
+        revision=fleet.revision,
+        against=against,
+        machine=machine,
+        models=models,
+        services=len(fleet.workloads) - models,
+        changes=changes(fleet, observation, road),
+        gpus=cards,
+        unseen=unseen,
+        missing=fleet.missing,
+        problems=fleet.problems,
+        passes=tuple(road),
+    )
+
+
+@dataclass(slots=True)
+class _Slot:
+    """What the passes do to one slot."""
+
+    before: Launch | None
+    """What runs there now."""
+    drain: Drain | None = None
+    stop: Stop | None = None
+    start: Start | None = None
+    """The last one; None where it ends after all."""
+    started: Start | None = None
+    """The last one, whatever becomes of it."""
+    update: Update | None = None
+    forget: Forget | None = None
+
+    def take(self, action: Action) -> None:
+        """Count one action more."""
+        match action:
+            case Drain():
+                self.drain = action
+            case Stop():
+                self.stop, self.start = self.stop or action, None
+            case Start():
+                self.start = self.started = action
+            case Update():
+                self.update = action
+            case Forget():
+                self.forget = action
+            case _:
+                assert_never(action)
+
+
+def changes(fleet: Fleet, observation: Observation, road: Sequence[Plan]) -> tuple[Change, ...]:
+    """What would change, in the order in which it begins; then what is blocked in the end."""
+    instances: Mapping[str, Instance] = {} if isinstance(observation.instances, Unknown) else observation.instances
+    slots: dict[str, _Slot] = {}
+    for plan in road:
+        for action in plan.actions:
+            slots.setdefault(action.slot, _Slot(before=_running(instances.get(action.slot)))).take(action)
+    down = _down(instances, road)
+    found: dict[tuple[str, ...], Change] = {}
+    for slot, done in slots.items():
+        change = _change(fleet, slot, done, down=split_slot(slot)[0] in down)
+        key = ("live", change.subject, change.what) if change.verb == "live" else (slot,)
+        found.setdefault(key, change)
+    told = {str(problem) for problem in fleet.problems}
+    blocked = [_blocked(item, told) for item in (road[-1].blocked if road else ())]
+    return (*found.values(), *dict.fromkeys(blocked))
+
+
+def _blocked(item: Blocked, told: set[str]) -> Change:
+    paused = item.reason is Reason.Paused
+    what = line(item.detail).removeprefix("paused: ")
+    if item.reason is Reason.SpecInvalid and item.detail in told:
+        what = "its file has a problem, told below; it stays as it was"
+    return Change(mark="!", subject=item.subject, verb="paused" if paused else "blocked", reason=item.reason, what=what)
+
+
+def _down(instances: Mapping[str, Instance], road: Sequence[Plan]) -> set[str]:
+    """Workloads of which, at some time on the road, nothing serves that served before and serves again after."""
+    serving: dict[str, set[str]] = {}
+    for slot, instance in instances.items():
+        if isinstance(instance.phase, Running):
+            serving.setdefault(split_slot(slot)[0], set()).add(slot)
+    served, silent, down = set(serving), set[str](), set[str]()
+    for plan in road:
+        for action in plan.actions:
+            name = split_slot(action.slot)[0]
+            match action:
+                case Drain() | Stop() | Forget():
+                    serving.get(name, set()).discard(action.slot)
+                    if name in served and not serving[name]:
+                        silent.add(name)
+                case Start() | Update():
+                    pass
+                case _:
+                    assert_never(action)
+        # what starts in a pass loads while what stops in it is gone
+        for action in plan.actions:
+            name = split_slot(action.slot)[0]
+            if isinstance(action, Start | Update):
+                serving.setdefault(name, set()).add(action.slot)
+                down |= {name} & silent
+    return down
+
+
+def _running(instance: Instance | None) -> Launch | None:
+    return instance.launch if instance is not None and not isinstance(instance.phase, Exited) else None
+
+
+def _place(launch: Launch | None) -> Place | None:
+    if launch is None:
+        return None
+    return Place(engine=launch.engine, gpus=launch.indices, memory=launch.memory, port=launch.port)
+
+
+def _change(fleet: Fleet, slot: str, done: _Slot, *, down: bool) -> Change:
+    before, after = _place(done.before), _place(done.start.launch if done.start else None)
+    drains = f"drains up to {_drain(fleet, slot)}" if done.drain else ""
+    if done.start and done.stop and before and after:
+        return _replaced(fleet, slot, done.stop, before, after, down=down, drains=drains)
+    if done.start:
+        start = done.start
+        note = line(start.detail) or _words(start.reason)
+        return Change(
+            mark="+", subject=slot, verb="start", reason=start.reason, what=str(after), note=note, after=after
+        )
+    if done.stop:
+        stop = done.stop
+        told = f"removed from {line(fleet.root)}" if stop.reason is Reason.NotInFleet else _words(stop.reason)
+        if done.started and not before:
+            told = f"{_words(done.started.reason)}, for a while: {done.started.launch.engine} until {told}"
+        what = f"{told}: {line(stop.detail)}" if stop.detail else told
+        note = drains or f"ends within {print_duration(stop.grace)}"
+        return Change(
+            mark="-",
+            subject=slot,
+            verb="stop",
+            reason=stop.reason,
+            what=what,
+            note=note,
+            downtime="ended",
+            before=before,
+        )
+    if done.update:
+        name, what = split_slot(slot)[0], line(done.update.detail) or "settings"
+        reason, place = done.update.reason, _place(done.update.launch)
+        return Change(
+            mark="~", subject=name, verb="live", reason=reason, what=what, note="no restart", before=before, after=place
+        )
+    if done.forget:
+        what = "it ended, and is not wanted"
+        return Change(mark="-", subject=slot, verb="forget", reason=done.forget.reason, what=what)
+    reason, why = Reason.Draining, ""
+    if done.drain:
+        reason, why = done.drain.reason, line(done.drain.detail) or _words(done.drain.reason)
+    what = f"gets nothing new: {why}" if why else "gets nothing new"
+    return Change(mark="~", subject=slot, verb="drain", reason=reason, what=what, note=drains, before=before)
+
+
+def _replaced(fleet: Fleet, slot: str, stop: Stop, before: Place, after: Place, *, down: bool, drains: str) -> Change:
+    workload = fleet.workloads.get(split_slot(slot)[0])
+    strategy = workload.update.strategy if workload is not None else "replace"
+    notes = ["down while it loads" if down else f"{strategy}: no downtime", drains]
+    moved = f"{before.where} → {after.where}"
+    what = line(stop.detail) or _words(stop.reason)
+    verb: Verb = "replace"
+    if stop.reason is not Reason.SpecChanged:
+        verb = "move" if before.gpus != after.gpus else "restart"
+        what = f"{what}, {moved if before.gpus != after.gpus else after}"
+    elif before.gpus != after.gpus:
+        what = f"{what}; {moved}"
+    return Change(
+        mark="±",
+        subject=slot,
+        verb=verb,
+        reason=stop.reason,
+        what=what,
+        note="; ".join(filter(None, notes)),
+        downtime="loading" if down else "none",
+        before=before,
+        after=after,
+    )
+
+
+def _words(reason: Reason) -> str:
+    return " ".join(split_words(reason))
+
+
+def _drain(fleet: Fleet, slot: str) -> str:
+    workload = fleet.workloads.get(split_slot(slot)[0])
+    return print_duration(workload.update.drain) if workload is not None else "its deadline"

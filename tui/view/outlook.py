@@ -1,0 +1,145 @@
+"""What a plan comes to, for people: text, Markdown and JSON all say this, and nothing else."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from reconciler.model.plan import Plan
+from reconciler.model.source import Problem, Revision
+from reconciler.model.status import Reason
+from tui.view.clean import line
+
+Mark = Literal["+", "±", "~", "!", "-"]
+Verb = Literal["start", "replace", "restart", "move", "stop", "live", "drain", "forget", "blocked", "paused"]
+Downtime = Literal["none", "loading", "ended"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where an instance runs."""
+
+    engine: str
+    gpus: tuple[int, ...]
+    """Indices; none on the CPU."""
+    memory: int | None
+    """Bytes on each of its GPUs; null: it takes them whole."""
+    port: int | None
+
+    def __str__(self) -> str:
+        return f"{line(self.engine)} on {self.where}" + (f", port {self.port}" if self.port is not None else "")
+
+    @property
+    def where(self) -> str:
+        """`gpu 0,2`, `gpu 0-3`, or `cpu`."""
+        gpus = self.gpus
+        if len(gpus) > 2 and gpus == tuple(range(gpus[0], gpus[0] + len(gpus))):
+            return f"gpu {gpus[0]}-{gpus[-1]}"
+        return f"gpu {','.join(map(str, gpus))}" if gpus else "cpu"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """Everything that happens to one slot, over all passes, or to one workload's live settings."""
+
+    mark: Mark
+    """`+` starts, `±` is replaced, `~` changes without a restart, `-` ends, `!` is blocked or paused."""
+    subject: str
+    """A slot (`chat/0`), or a workload's name."""
+    verb: Verb
+    reason: Reason
+    what: str
+    """Which fields change, as `context 8192 → 16384`; where it starts; why it is blocked."""
+    note: str = ""
+    """What it costs: why it starts, whether others serve meanwhile, how long it drains."""
+    downtime: Downtime = "none"
+    """`loading`: no instance of the workload answers until this one has loaded; `ended`: this one is not replaced."""
+    before: Place | None = None
+    """Where it runs now; null where it does not."""
+    after: Place | None = None
+    """Where it will run; null where it will not, or where nothing can be said."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """Somebody's part of one GPU."""
+
+    holder: str
+    """A slot, `pid 4242 python` for a stranger, or `others` for what the driver attributes to nobody."""
+    ours: bool
+    memory: int
+    """Bytes: promised, or held by a stranger."""
+    whole: bool = False
+    """Whether it takes all that strangers leave, however much it needs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """One GPU at one time."""
+
+    used: int
+    """Bytes."""
+    holdings: tuple[Holding, ...]
+    """Ours by slot, then others."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuOutlook:
+    """One GPU, before and after."""
+
+    index: int
+    uuid: str
+    model: str
+    memory: int
+    """Bytes in all."""
+    before: Moment
+    after: Moment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Against:
+    """The git revision that the machine is taken to run now."""
+
+    name: str
+    """As it was typed."""
+    commit: str
+    """Its full hash."""
+    problems: tuple[Problem, ...] = ()
+    """What is wrong in its files; what they declare there is taken not to run."""
+
+    def __str__(self) -> str:
+        short = self.commit[:7]
+        return short if self.commit.startswith(self.name) else f"{line(self.name)} ({short})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What would happen, and why."""
+
+    root: str
+    """The fleet's directory, as it was named."""
+    revision: Revision | None
+    """Its commit; null outside of git."""
+    against: Against | None
+    """Of `--against`."""
+    machine: str | None
+    """The node of `--inventory`; null for this machine."""
+    models: int
+    """Models that are declared."""
+    services: int
+    """Services that are declared."""
+    changes: tuple[Change, ...]
+    """In the order in which they begin; then what is blocked in the end."""
+    gpus: tuple[GpuOutlook, ...]
+    """Sorted by index."""
+    unseen: str | None
+    """Why the GPUs or the instances cannot be seen; then `gpus` is empty."""
+    missing: str | None
+    """Why the directory as a whole cannot be believed."""
+    problems: tuple[Problem, ...]
+    """What is wrong in the files."""
+    passes: tuple[Plan, ...]
+    """The whole road: what each pass of the planner starts, until nothing is left to do."""
+
+    @property
+    def changing(self) -> int:
+        """How many slots or workloads something is done to."""
+        return sum(change.mark != "!" for change in self.changes)

@@ -1,0 +1,74 @@
+"""Every GPU's memory before and after a road of plans, and whose it is."""
+
+from collections.abc import Mapping, Sequence
+from typing import assert_never
+
+from reconciler.model.observation import Exited, Gpu, Observation, Unknown
+from reconciler.model.plan import Action, Drain, Forget, Launch, Plan, Start, Stop, Update
+from tui.view.clean import line
+from tui.view.outlook import GpuOutlook, Holding, Moment
+
+
+def gpus(observation: Observation, road: Sequence[Plan]) -> tuple[tuple[GpuOutlook, ...], str | None]:
+    """Each GPU; or why they cannot be told of."""
+    if isinstance(observation.gpus, Unknown):
+        return (), f"cannot see the gpus: {observation.gpus.reason}"
+    if isinstance(observation.instances, Unknown):
+        return (), f"cannot see what runs: {observation.instances.reason}"
+    before = {
+        slot: instance.launch
+        for slot, instance in observation.instances.items()
+        if not isinstance(instance.phase, Exited)
+    }
+    after = dict(before)
+    for plan in road:
+        for action in plan.actions:
+            _carry_out(action, after)
+    return tuple(_gpu(gpu, before, after) for gpu in observation.gpus), None
+
+
+def _carry_out(action: Action, launches: dict[str, Launch]) -> None:
+    match action:
+        case Stop() | Forget():
+            launches.pop(action.slot, None)
+        case Start():
+            launches[action.slot] = action.launch
+        case Drain() | Update():
+            pass
+        case _:
+            assert_never(action)
+
+
+def _gpu(gpu: Gpu, before: Mapping[str, Launch], after: Mapping[str, Launch]) -> GpuOutlook:
+    strangers = [
+        Holding(holder=line(f"pid {holder.pid} {holder.name}"), ours=False, memory=holder.memory)
+        for holder in gpu.holders
+        if holder.slot is None
+    ]
+    named = sum(holding.memory for holding in strangers)
+    ours = sum(holder.memory for holder in gpu.holders if holder.slot is not None)
+    # what the driver does not attribute to a process is somebody else's, as far as ours do not explain it
+    promised = sum(gpu.memory if launch.memory is None else launch.memory for launch in _on(gpu, before).values())
+    foreign = max(named, gpu.used - (ours or min(gpu.used, promised)))
+    if foreign > named:
+        strangers.append(Holding(holder="others", ours=False, memory=foreign - named))
+    was, will = (_moment(gpu, _on(gpu, launches), strangers, foreign) for launches in (before, after))
+    if was.used < gpu.used:
+        was = Moment(used=gpu.used, holdings=was.holdings)
+    return GpuOutlook(index=gpu.index, uuid=gpu.uuid, model=gpu.model, memory=gpu.memory, before=was, after=will)
+
+
+def _on(gpu: Gpu, launches: Mapping[str, Launch]) -> dict[str, Launch]:
+    return {slot: launch for slot, launch in sorted(launches.items()) if gpu.uuid in launch.gpus}
+
+
+def _moment(gpu: Gpu, launches: Mapping[str, Launch], strangers: Sequence[Holding], foreign: int) -> Moment:
+    left = max(0, gpu.memory - foreign)
+    ours = [
+        Holding(
+            holder=slot, ours=True, memory=left if launch.memory is None else launch.memory, whole=launch.memory is None
+        )
+        for slot, launch in launches.items()
+    ]
+    used = min(gpu.memory, foreign + sum(holding.memory for holding in ours))
+    return Moment(used=used, holdings=(*ours, *strangers))
