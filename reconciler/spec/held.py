@@ -54,8 +54,8 @@ class Held:
             names = tuple(sorted({claim.key[1] for claim in self.claims if claim.key[0] == "runs"}))
             self.problems = tuple(with_names(problem, names) for problem in reading.problems)
             return
-        frozen = tuple(claim for claim in self.claims if claim.key in reading.broken)
-        self.claims, self.problems = (*reading.declared, *frozen), reading.problems
+        frozen = tuple(claim for claim in self.claims if claim.key in reading.broken) if reading.broken else ()
+        self.claims, self.problems = reading.declared + frozen, reading.problems
 
 
 class Patience:

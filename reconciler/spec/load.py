@@ -14,7 +14,7 @@ from typing import NamedTuple
 from reconciler.model.fleet import Fleet
 from reconciler.model.source import Problem, Revision
 from reconciler.spec import git
-from reconciler.spec.check import Declared, Key, Reading, locate, read, refused
+from reconciler.spec.check import Declared, File, Key, Reading, locate, read, refused
 from reconciler.spec.document import Keys
 from reconciler.spec.files import Listing, Stamp, Tree, display_name, is_source, too_large
 from reconciler.spec.held import Patience, beneath, with_names
@@ -26,6 +26,7 @@ _GIT_STALE = 30.0
 _DEAR = 0.02
 """A full look that took longer is not begun again before nine times as long has passed: a tenth of a core at most."""
 _OFFLINE_PATIENCE = 5.0
+_BATCH = 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,11 +213,7 @@ class Loader:
     def _changed(self, tree: Tree, listing: Listing) -> list[_News]:
         """Compare a whole listing with what is known."""
         files = self._patience.files
-        news: list[_News] = []
-        for path, stamp in listing.stamps.items():
-            held = files.get(path)
-            if held is None or held.stamp != stamp:
-                news.append(self._read(tree, path))
+        news = self._read(tree, [path for path, stamp in listing.stamps.items() if self._differs(path, stamp)])
         for path, problem in listing.refused.items():
             for inner in {path, *beneath(path, files)} - listing.stamps.keys():
                 news.extend(self._refuse(inner, problem))
@@ -250,15 +247,29 @@ class Loader:
             return self._refuse(path, seen)
         if seen is None:
             return [_News(path, None, None)] if held is not None and held.reading is not None else []
-        return [self._read(tree, path)] if held is None or held.stamp != seen else []
+        return self._read(tree, [path]) if self._differs(path, seen) else []
 
-    def _read(self, tree: Tree, path: str) -> _News:
-        found = tree.read_again(path)
-        if isinstance(found, Problem):
-            return _News(path, None, refused(found))
-        if found is None:
-            return _News(path, None, None)
-        return _News(path, found[0], read(found[1], f"{self._name}/{path}"))
+    def _differs(self, path: str, stamp: Stamp) -> bool:
+        held = self._patience.files.get(path)
+        return held is None or held.stamp != stamp
+
+    def _read(self, tree: Tree, paths: list[str]) -> list[_News]:
+        """What these files say now. So many at a time that what is held meanwhile stays small."""
+        news: list[_News] = []
+        for begin in range(0, len(paths), _BATCH):
+            found = [(path, tree.read_again(path)) for path in paths[begin : begin + _BATCH]]
+            files = [self._file(path, seen[1]) for path, seen in found if isinstance(seen, tuple)]
+            readings = iter(read(files))
+            for path, seen in found:
+                if isinstance(seen, tuple):
+                    news.append(_News(path, seen[0], next(readings)))
+                else:
+                    news.append(_News(path, None, None if seen is None else refused(seen)))
+        return news
+
+    def _file(self, path: str, data: bytes) -> File:
+        above = path.rpartition("/")[0]
+        return File(data, f"{self._name}/{path}", f"{self._root}/{above}" if above else self._root)
 
     def _refuse(self, path: str, problem: Problem) -> list[_News]:
         """It may not be read: said once."""
@@ -300,10 +311,8 @@ class Loader:
     def _yield(self, touched: set[Key]) -> set[Key]:
         """What moved to another file is given up by the file that no longer stands for it."""
         given: set[Key] = set()
-        for key in touched:
+        for key in self._resolver.shared(touched):
             holders = self._resolver.holders(key)
-            if len(holders) < 2:
-                continue
             weak = [path for path in dict.fromkeys(holders) if not self._patience.files[path].keeps(key)]
             for path in weak[: len(set(holders)) - 1]:
                 given |= self._resolver.replace(path, *self._patience.yield_to(key, path))

@@ -5,6 +5,7 @@ Incremental: the cost of a change grows with what it touches, not with the fleet
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import TypeVar, cast
 
 from reconciler import engines as dialects
@@ -40,10 +41,16 @@ class Resolver:
         self._place = place
         self._claims: dict[Key, tuple[tuple[str, Declared], ...]] = {}
         self._public: dict[str, tuple[Key, ...]] = {}
+        self._shared: set[Key] = set()
+        self._clashing: set[str] = set()
         self._users: dict[str, set[Key]] = {}
         self._draft = _Draft(Holdings())
         self.holdings = Holdings()
         self.problems: dict[Key, tuple[Problem, ...]] = {}
+
+    def shared(self, keys: set[Key]) -> set[Key]:
+        """Of these names, those that are claimed more than once."""
+        return keys & self._shared
 
     def holders(self, key: Key) -> tuple[str, ...]:
         """The files that claim a name."""
@@ -64,30 +71,37 @@ class Resolver:
         """Decide again for these names, and for what hangs on them."""
         self._draft = _Draft(self.holdings)
         rest: set[Key] = set()
-        for key in sorted(touched):
+        for key in touched:
             if key[0] == "runs":
                 rest.add(key)
-            else:
-                self._resolve_plain(key)
-                if key[0] == "engines":
-                    rest |= self._users.get(key[1], set())
-        for key in sorted(rest):
+        for key in sorted(touched - rest):
+            self._resolve_plain(key)
+            if key[0] == "engines":
+                rest |= self._users.get(key[1], set())
+        for key in sorted(rest, key=itemgetter(1)):
             self._resolve_workload(key)
         self.holdings = self._draft.done()
 
     def _add(self, path: str, claim: Declared, touched: set[Key]) -> None:
-        others = self._claims.get(claim.key)
-        self._claims[claim.key] = ((path, claim),) if others is None else (*others, (path, claim))
-        if claim.key[0] == "runs":
+        key, spec = claim.key, claim.spec
+        others = self._claims.get(key)
+        if others is None:
+            self._claims[key] = ((path, claim),)
+        else:
+            self._claims[key] = (*others, (path, claim))
+            self._shared.add(key)
+        if key[0] == "runs":
             for name in _public(claim):
                 others = self._public.get(name)
                 if others is None:
-                    self._public[name] = (claim.key,)
+                    self._public[name] = (key,)
                 else:
                     touched.update(others)
-                    self._public[name] = (*others, claim.key)
-            if isinstance(claim.spec, Model) and claim.spec.engine is not None:
-                self._users.setdefault(claim.spec.engine, set()).add(claim.key)
+                    self._public[name] = (*others, key)
+                    self._clashing.add(name)
+            if spec.kind == "Model":
+                engine = spec.engine or dialects.default_engine(spec.source)
+                self._users.setdefault(engine, set()).add(key)
 
     def _drop(self, path: str, claim: Declared, touched: set[Key]) -> None:
         key = claim.key
@@ -96,6 +110,8 @@ class Resolver:
             self._claims[key] = kept
         else:
             self._claims.pop(key, None)
+        if len(kept) < 2:
+            self._shared.discard(key)
         if key[0] == "runs":
             for name in _public(claim):
                 others = list(self._public.get(name, ()))
@@ -106,8 +122,11 @@ class Resolver:
                     self._public[name] = tuple(others)
                 else:
                     self._public.pop(name, None)
-            if isinstance(claim.spec, Model) and claim.spec.engine is not None and not kept:
-                self._users.get(claim.spec.engine, set()).discard(key)
+                if len(others) < 2:
+                    self._clashing.discard(name)
+            if claim.spec.kind == "Model" and not kept:
+                engine = claim.spec.engine or dialects.default_engine(claim.spec.source)
+                self._users.get(engine, set()).discard(key)
 
     def _resolve_plain(self, key: Key) -> None:
         """An Engine or a Node."""
@@ -132,7 +151,7 @@ class Resolver:
         if others:
             self.problems[key] = self._twice(claims, key)
             return
-        problems = self._clashes(path, claim)
+        problems = self._clashes(path, claim) if self._clashing else []
         if not problems:
             made = self._build(path, claim)
             if isinstance(made, Workload):
@@ -142,6 +161,8 @@ class Resolver:
         self.problems[key] = tuple(problems)
 
     def _build(self, path: str, claim: Declared) -> Workload | list[Finding]:
+        if claim.made is not None and claim.made.engine not in self._draft.engines:
+            return claim.made
         spec = cast("Workable", claim.spec)
         above = path.rpartition("/")[0]
         made = dialects.workload(
@@ -162,7 +183,7 @@ class Resolver:
         """Model names that somebody else answers to."""
         problems: list[Problem] = []
         for name in _public(claim):
-            if len(self._public[name]) == 1:
+            if name not in self._clashing:
                 continue
             others = sorted({key for key in self._public.get(name, ()) if key != claim.key})
             for other in others:
@@ -210,7 +231,7 @@ def _refusal(spec: Workable, message: str) -> Finding:
 def _public(claim: Declared) -> tuple[str, ...]:
     """The model names that requests may use for it, once each."""
     spec = claim.spec
-    if isinstance(spec, Model) and (spec.aliases or spec.adapters):
+    if spec.kind == "Model" and (spec.aliases or spec.adapters):
         return tuple(dict.fromkeys((spec.name, *spec.aliases, *(adapter.name for adapter in spec.adapters))))
     return (spec.name,)
 
@@ -244,9 +265,14 @@ class _Draft:
     def workload(self, name: str, made: Workload | None) -> None:
         now = self._before.workloads if self._workloads is None else self._workloads
         old = now.get(name)
-        if old == made:
+        if old is made or (old is not None and old == made):
             return
-        self._workloads = _put(self._before.workloads, self._workloads, name, made)
+        if self._workloads is None:
+            self._workloads = dict(self._before.workloads)
+        if made is None:
+            del self._workloads[name]
+        else:
+            self._workloads[name] = made
         if old is not None and made is not None and old.digest == made.digest and old.replicas == made.replicas:
             return
         if self._slots is None:

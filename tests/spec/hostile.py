@@ -7,7 +7,8 @@ import sys
 import time
 from dataclasses import dataclass
 
-from reconciler.spec.check import Reading, read
+from reconciler.spec.check import Reading
+from tests.spec.place import read
 
 MEMORY = 32 * 2**20
 SECONDS = 0.05

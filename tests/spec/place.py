@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from reconciler.model.fleet import Fleet
+from reconciler.spec import check
 from reconciler.spec.load import Loaded, Loader
 
 
@@ -15,6 +16,12 @@ def model(name: str, **more: object) -> str:
 
 def service(name: str) -> str:
     return f"kind: Service\nname: {name}\ncommand: [sleep, infinity]\n"
+
+
+def read(data: bytes, path: str) -> check.Reading:
+    """What one file says."""
+    [reading] = check.read([check.File(data, path, "/etc/fleet.d")])
+    return reading
 
 
 def both(*documents: str) -> str:

@@ -4,7 +4,7 @@ from textwrap import dedent
 
 import pytest
 
-from reconciler.spec.check import read
+from tests.spec.place import read
 
 BASE = "kind: Model\nname: chat\nsource: hf:org/repo\n"
 

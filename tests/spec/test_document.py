@@ -8,9 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reconciler.model.kinds import Model
-from reconciler.spec.check import read
 from reconciler.spec.document import Document, decode, read_fast, read_slow
 from tests.spec.hostile import MODEL, ROWS, SECONDS, Row, reading
+from tests.spec.place import read
 
 SCALARS = {
     "no": "no",
@@ -134,7 +134,7 @@ def test_a_directive_for_another_version_is_a_problem() -> None:
 def test_empty_documents_declare_nothing() -> None:
     for text in ("", "\n", "# only a comment\n", "---\n---\n", "---\n# x\n...\n"):
         assert slow(text) == []
-        fast = read_fast(text)
+        [fast] = read_fast([text])
         assert fast is None or fast == []
 
 
@@ -195,13 +195,19 @@ TEXTS = st.lists(PIECES, max_size=12).map("".join)
 @example("? a\n? b\n")
 @example("--- a\n--- b\n---\n")
 def test_where_the_fast_parser_is_believed_it_says_what_the_slow_one_says(text: str) -> None:
-    fast = read_fast(text)
+    [fast] = read_fast([text])
     if fast is None:
         return
     found = read_slow(text, "f")
     assert found.problem is None
     assert not any(document.problems for document in found.documents)
     assert repr(fast) == repr([(document.data, document.line) for document in found.documents])
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(TEXTS, max_size=6))
+def test_what_is_read_at_once_is_what_is_read_one_by_one(texts: list[str]) -> None:
+    assert repr(read_fast(texts)) == repr([read_fast([text])[0] for text in texts])
 
 
 JSONISH = st.recursive(
@@ -220,7 +226,7 @@ def test_json_is_read_as_json_by_both_parsers(value: object) -> None:
     if any(ord(c) > 0xFFFF for c in repr(value)) or "\\ud" in text or "\\u0000" in text:
         return  # JSON writes these in pairs, which YAML does not know
     found = read_slow(text, "f")
-    fast = read_fast(text)
+    [fast] = read_fast([text])
     if fast is not None:
         assert [data for data, _ in fast] == ([value] if value is not None else [])
     assert found.problem is None
@@ -230,7 +236,7 @@ def test_json_is_read_as_json_by_both_parsers(value: object) -> None:
 def test_the_fast_parser_reads_what_people_usually_write() -> None:
     """Otherwise ten thousand files take seconds."""
     text = "# $schema=../x.json  # 5 * 3 & more!\n" + MODEL + "args: [--a, -b, 0.5]\nenv: {URL: http://a/b?c=d&e=f}\n"
-    assert read_fast(text) is not None
+    assert read_fast([text]) != [None]
     assert isinstance(read(text.encode(), "f").declared[0].spec, Model)
 
 

@@ -58,6 +58,39 @@ def test_an_addition_and_a_change_are_believed_at_once(place: Place) -> None:
     assert before.workloads["a"].replicas == (1, 1)
 
 
+def test_each_of_many_files_is_read_as_if_it_were_alone(tmp_path: Path) -> None:
+    texts = {
+        f"{index % 7}/m{index}.yaml": (
+            model(f"m{index}", priority=index),
+            "kind: [\n",
+            both(model(f"m{index}"), service(f"s{index}")),
+            "# nothing\n",
+            model(f"m{index}", priority=-1),
+        )[index % 5]
+        for index in range(300)
+    }
+    place = Place(tmp_path / "f", texts)
+    os.symlink("m0.yaml", place.root / "0" / "z.yaml")
+    place.look()
+    together = place.wait(2)
+    alone = Place(tmp_path / "g")
+    for path, text in texts.items():
+        alone.write(path, text)
+        alone.look(path)
+    os.symlink("m0.yaml", alone.root / "0" / "z.yaml")
+    alone.look()
+    one_by_one = alone.wait(2)
+    assert {name: (each.digest, each.source.line) for name, each in together.workloads.items()} == {
+        name: (each.digest, each.source.line) for name, each in one_by_one.workloads.items()
+    }
+    assert [text.replace("f/", "", 1) for text in problems(together)] == [
+        text.replace("g/", "", 1) for text in problems(one_by_one)
+    ]
+    assert len(together.problems) == 121
+    assert together.workloads["s2"].source.path == "f/2/m2.yaml"
+    assert together.workloads["s2"].directory == str(place.root / "2")
+
+
 def test_only_files_that_were_hinted_at_are_looked_at(place: Place) -> None:
     place.write("a.yaml", model("a", replicas=3))
     place.write("b.yaml", model("b", replicas=3))
@@ -357,6 +390,18 @@ def test_a_changed_engine_changes_the_models_that_use_it_and_no_others(place: Pl
     assert after.workloads["a"].fingerprint != before.workloads["a"].fingerprint
     assert after.slots["a/0"] == after.workloads["a"].digest
     assert after.workloads["b"] is before.workloads["b"]
+
+
+def test_an_engine_that_takes_a_known_name_is_used_and_given_back(place: Place) -> None:
+    before = place.loaded.fleet.workloads["a"]
+    place.write("engines.yaml", ENGINE.replace("name: mine", f"name: {before.engine}"))
+    fleet = place.look()
+    assert fleet.workloads["a"].template == fleet.engines[before.engine]
+    assert fleet.workloads["a"].fingerprint != before.fingerprint
+    place.remove("engines.yaml")
+    place.look()
+    fleet = place.wait(1.1)
+    assert (fleet.engines, fleet.workloads["a"]) == ({}, before)
 
 
 def test_a_removed_engine_leaves_its_models_as_they_were(place: Place) -> None:

@@ -8,8 +8,8 @@ import jsonschema
 import pytest
 import yaml
 
-from reconciler.spec.check import read
 from reconciler.spec.schema import FILE, fleet_schema, write
+from tests.spec.place import read
 
 ROOT = Path(__file__).parent.parent.parent
 MODEL = {"kind": "Model", "name": "a", "source": "hf:o/r"}
