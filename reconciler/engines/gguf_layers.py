@@ -14,6 +14,8 @@ Value = str | Scalar | tuple[Scalar, ...]
 _LAYER = re.compile(r"blk\.(\d{1,6})\.")
 _LAYERS, _MOST = 4096, 2**40
 _EMBEDDING = ("token_embd", "per_layer_token_embd", "position_embd", "token_types")
+_RECURRENT = ("ssm", "shortconv", "time_mix")
+_GATES = ("ffn_gate.", "ffn_gate_exps", "ffn_gate_up_exps", "ffn_gate_shexp")
 _WINDOWED = {  # architectures whose pattern is in the code of llama.cpp: every n-th layer sees everything
     "gemma2": 2,
     "gemma3": 6,
@@ -104,8 +106,7 @@ def weights(table: Table, tensors: Sequence[Tensor], *, files: int) -> Weights:
             held[layer] += tensor.size
             if "_exps" in tensor.name:
                 experts[layer] += tensor.size
-            if layer == count - 1:
-                names.add(tensor.name.partition(".")[2].partition(".")[2])
+            names.add(tensor.name.partition(".")[2].partition(".")[2])
         else:
             groups[_group(tensor.name)] += tensor.size
     embedding = {tensor.name: tensor for tensor in tensors if tensor.name == "token_embd.weight"}
@@ -120,14 +121,14 @@ def weights(table: Table, tensors: Sequence[Tensor], *, files: int) -> Weights:
         output=groups["output"],
         other=groups["other"],
         tied=bool(embedding) and not any(tensor.name == "output.weight" for tensor in tensors),
-        layers=_layers(table, at, held, experts, recurrent=any(name.startswith("ssm") for name in names)),
+        layers=_layers(table, at, held, experts, recurrent=any(name.startswith(_RECURRENT) for name in names)),
         context_length=table.number(f"{at}.context_length", 0),
         embedding_length=table.number(f"{at}.embedding_length", shape[0] if shape else 0),
         vocab=min(vocab, _MOST),
         window=table.number(f"{at}.attention.sliding_window", _WINDOWS.get(at, 0)),
         experts=table.number(f"{at}.expert_count", 0),
         experts_used=table.number(f"{at}.expert_used_count", 0),
-        gated=any(name.startswith("ffn_gate") for name in names) or at in _GATED_UP,
+        gated=any(name.startswith(_GATES) for name in names) or at in _GATED_UP,
         files=files,
     )
 
@@ -177,7 +178,7 @@ def _layers(table: Table, at: str, held: list[int], experts: list[int], *, recur
                 kv_heads=1 if kind == "mla" else kv_heads[index],
                 key_length=key,
                 value_length=value,
-                feed_forward=used * (expert or inner[index]) + shared if experts[index] else inner[index],
+                feed_forward=max(used * (expert or inner[index]), shared) if experts[index] else inner[index],
                 inner=channels if remembers else 0,
                 state=state if remembers else 0,
             )

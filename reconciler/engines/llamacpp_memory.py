@@ -20,8 +20,8 @@ HOST_RUNTIME = 150 * 2**20
 _FLOAT = 4
 _REPACKED = ("Q4_0", "Q4_K", "Q2_K", "Q8_0", "IQ4_NL", "MXFP4")
 """Types that a CPU likes in another order: llama.cpp holds them twice then."""
-_PARALLEL = frozenset({"falcon", "gptneox", "phi2", "command-r", "cohere2", "stablelm", "gptj", "bloom"})
-"""Architectures whose attention and feed-forward parts run side by side."""
+_PARALLEL = frozenset({"falcon", "phi2"})
+"""Architectures whose attention and feed-forward parts run side by side, so that one more vector is kept."""
 _COPIES = 4
 """Inputs held at once where several GPUs work as a pipeline."""
 _CHECKPOINT = 8192

@@ -222,7 +222,7 @@ def _layer(config: Config, index: int, size: int, experts: int, hidden: int, *, 
         kv_heads=1 if attention == "mla" else kv_heads,
         key_length=latent + _number(config, "qk_rope_head_dim") if attention == "mla" else length,
         value_length=latent if attention == "mla" else _number(config, "v_head_dim", default=length),
-        feed_forward=used * expert + shared if experts else inner,
+        feed_forward=max(used * expert, shared) if experts else inner,
         inner=channels,
         state=state,
     )

@@ -31,7 +31,7 @@ class Layer:
     value_length: int = 0
     """Of one head."""
     feed_forward: int = 0
-    """Inner width that one token passes: of all experts used for it, and of shared ones, where there are experts."""
+    """Inner width that a token passes at once: of all experts used for it, or of the shared ones where that is more."""
     inner: int = 0
     """Inner width of its recurrent part; 0 where it has none."""
     state: int = 0

@@ -41,6 +41,9 @@ class Shape:
         return self.head or self.width // self.heads
 
 
+FACTORS = ("attention.scale", "embedding_scale", "residual_scale", "logit_scale")
+
+
 @cache
 def words(count: int) -> list[str]:
     """A vocabulary of this many different words."""
@@ -75,7 +78,11 @@ def metadata(shape: Shape) -> dict[str, Value]:
             kv_heads = [0 if layer in shape.recurrent else shape.kv_heads for layer in range(shape.layers)]
         values |= {f"{at}.attention.head_count": shape.heads, f"{at}.attention.head_count_kv": kv_heads}
         values |= {f"{at}.rope.dimension_count": shape.length, f"{at}.rope.freq_base": 10000.0}
-    norm = "layer_norm_epsilon" if at in ("gpt2", "falcon", "starcoder2") else "layer_norm_rms_epsilon"
+    norm = (
+        "layer_norm_epsilon"
+        if at in ("gpt2", "falcon", "starcoder2", "command-r", "cohere2")
+        else "layer_norm_rms_epsilon"
+    )
     values[f"{at}.attention.{norm}"] = 1e-5
     if shape.head:
         values |= {f"{at}.attention.key_length": shape.head, f"{at}.attention.value_length": shape.head}
@@ -127,10 +134,11 @@ def tensors(shape: Shape) -> dict[str, Tensor]:
         matrix("output", width, shape.vocab)
     for layer in range(shape.layers):
         at = f"blk.{layer}."
-        if shape.arch == "mamba" or layer in shape.recurrent:
-            _mamba(shape, at, matrix, vector)
-            if shape.arch == "mamba":
-                continue
+        if shape.arch in ("mamba", "mamba2"):
+            (_mamba if shape.arch == "mamba" else _mamba2)(shape, at, matrix, vector)
+            continue
+        if layer in shape.recurrent:
+            (_mamba2 if shape.arch == "granitehybrid" else _mamba)(shape, at, matrix, vector)
         else:
             _attention(shape, at, matrix, vector)
         _forward(shape, at, layer, matrix, vector)
@@ -155,6 +163,20 @@ def _mamba(shape: Shape, at: str, matrix, vector) -> None:
     matrix(at + "ssm_out", inner, shape.width)
 
 
+def _mamba2(shape: Shape, at: str, matrix, vector) -> None:
+    conv, inner, state, heads, groups = shape.ssm
+    wide = inner + 2 * groups * state
+    vector(at + "attn_norm.weight", shape.width)
+    matrix(at + "ssm_in", shape.width, inner + wide + heads)
+    vector(at + "ssm_conv1d.weight", conv, wide)
+    vector(at + "ssm_conv1d.bias", wide)
+    vector(at + "ssm_dt.bias", heads)
+    vector(at + "ssm_a", 1, heads)
+    vector(at + "ssm_d", 1, heads)
+    vector(at + "ssm_norm.weight", inner // groups, groups)
+    matrix(at + "ssm_out", inner, shape.width)
+
+
 def _attention(shape: Shape, at: str, matrix, vector) -> None:
     width, length = shape.width, shape.length
     query, keys = shape.heads * length, shape.kv_heads * length
@@ -175,12 +197,15 @@ def _attention(shape: Shape, at: str, matrix, vector) -> None:
             matrix(at + "attn_k", width, keys)
             matrix(at + "attn_v", width, keys)
     matrix(at + "attn_output", query, width)
-    if shape.arch in ("qwen2", "starcoder2", "gpt-oss"):
+    if shape.arch in ("qwen2", "qwen2moe", "starcoder2", "gpt-oss"):
         for name, count in (("q", query), ("k", keys), ("v", keys)):
             vector(at + f"attn_{name}.bias", count)
     if shape.arch in ("qwen3", "qwen3moe", "gemma3"):
         vector(at + "attn_q_norm.weight", length)
         vector(at + "attn_k_norm.weight", length)
+    if shape.arch == "olmoe":
+        vector(at + "attn_q_norm.weight", query)
+        vector(at + "attn_k_norm.weight", keys)
     if shape.arch in ("gemma2", "gemma3", "gpt-oss"):
         vector(at + "post_attention_norm.weight", width)
     if shape.arch in ("gpt2", "falcon", "starcoder2"):
@@ -195,7 +220,7 @@ def _attention(shape: Shape, at: str, matrix, vector) -> None:
 
 def _forward(shape: Shape, at: str, layer: int, matrix, vector) -> None:
     width, inner = shape.width, shape.inner
-    if shape.arch not in ("falcon", "gpt-oss"):
+    if shape.arch not in ("falcon", "gpt-oss", "command-r", "cohere2"):
         vector(at + "ffn_norm.weight", width)
     if shape.arch in ("gemma2", "gemma3"):
         vector(at + "post_ffw_norm.weight", width)
@@ -209,6 +234,11 @@ def _forward(shape: Shape, at: str, layer: int, matrix, vector) -> None:
             vector(at + "ffn_gate_inp.bias", shape.experts)
             for name, count in (("gate", inner), ("up", inner), ("down", width)):
                 vector(at + f"ffn_{name}_exps.bias", count, shape.experts)
+        if shape.arch == "qwen2moe":
+            vector(at + "ffn_gate_inp_shexp.weight", width)
+            for name in ("gate", "up"):
+                matrix(at + f"ffn_{name}_shexp", width, 4 * inner)
+            matrix(at + "ffn_down_shexp", 4 * inner, width)
         if shape.arch == "deepseek2":
             for name in ("gate", "up"):
                 matrix(at + f"ffn_{name}_shexp", width, 2 * inner)
@@ -347,6 +377,84 @@ SHAPES = {
         vocab=49152,
         context=16384,
         tied=True,
+    ),
+    "granite 2B": Shape(
+        arch="granite",
+        layers=40,
+        width=2048,
+        heads=32,
+        kv_heads=8,
+        inner=8192,
+        vocab=49152,
+        tied=True,
+        more={f"granite.{name}": 1.0 for name in FACTORS},
+    ),
+    "internlm2 7B": Shape(arch="internlm2", layers=32, width=4096, heads=32, kv_heads=8, inner=14336, vocab=92544),
+    "olmoe 7B": Shape(
+        arch="olmoe", layers=16, width=2048, heads=16, kv_heads=16, inner=1024, vocab=50304, experts=64, used=8
+    ),
+    "qwen2moe 14B": Shape(
+        arch="qwen2moe",
+        layers=24,
+        width=2048,
+        heads=16,
+        kv_heads=16,
+        inner=5632,
+        vocab=151936,
+        experts=60,
+        used=4,
+        expert_inner=1408,
+        more={"qwen2moe.expert_shared_feed_forward_length": 5632},
+    ),
+    "command-r": Shape(
+        arch="command-r",
+        layers=40,
+        width=8192,
+        heads=64,
+        kv_heads=8,
+        inner=22528,
+        vocab=256000,
+        tied=True,
+        more={"command-r.logit_scale": 0.0625},
+    ),
+    "cohere2 7B": Shape(
+        arch="cohere2",
+        layers=32,
+        width=4096,
+        heads=32,
+        kv_heads=8,
+        inner=14336,
+        vocab=256000,
+        window=4096,
+        tied=True,
+        more={"cohere2.logit_scale": 0.0625},
+    ),
+    "mamba2 2.7B": Shape(
+        arch="mamba2",
+        layers=64,
+        width=2560,
+        heads=0,
+        kv_heads=0,
+        inner=0,
+        vocab=50288,
+        ssm=(4, 5120, 128, 80, 1),
+        tied=True,
+    ),
+    "granitehybrid": Shape(
+        arch="granitehybrid",
+        layers=8,
+        width=2048,
+        heads=32,
+        kv_heads=8,
+        inner=8192,
+        vocab=100352,
+        ssm=(4, 4096, 128, 64, 1),
+        recurrent=(0, 1, 2, 4, 5, 6),
+        tied=True,
+        more={
+            **{f"granitehybrid.{name}": 1.0 for name in FACTORS},
+            "granitehybrid.rope.scaling.finetuned": True,
+        },
     ),
 }
 """By name, each of the size of one that people run, some with fewer layers."""
