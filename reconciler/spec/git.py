@@ -220,11 +220,11 @@ def _why_not(done: subprocess.CompletedProcess[bytes] | None, revision: str, rep
     """Why git found no such revision, and what to do."""
     if done is None:
         return f"cannot ask git for revision {revision!r}: it is not on PATH, or does not answer; install git"
-    if b"dubious ownership" in done.stderr:
-        top = os.path.dirname(repository.directory)
+    owned = re.search(rb"safe\.directory (\S+)", done.stderr)
+    if owned is not None:
         return (
             f"cannot ask git for revision {revision!r}: the repository is another user's; "
-            f"`git config --global --add safe.directory {top}` trusts it"
+            f"`git config --global --add safe.directory {os.fsdecode(owned[1])}` trusts it"
         )
     if os.path.isfile(os.path.join(repository.common, "shallow")):
         return (

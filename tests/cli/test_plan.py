@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import pty
+import re
 import socket as listener
 import struct
 import subprocess
@@ -18,6 +19,7 @@ import pytest
 
 from reconciler.cli.plan_schema import FILE, plan_schema
 from reconciler.cli.plan_schema import write as write_schema
+from tests.cli.printed import DOCUMENTS, printed
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GOOD = "kind: Service\nname: tiny\ncommand: [sleep, infinity]\n"
@@ -221,6 +223,17 @@ def test_a_shallow_clone_is_told_how_to_get_more(run, repository, machine, tmp_p
     assert "this clone is shallow; `git fetch --unshallow`" in done.err
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_checkout_of_another_user_is_told_how_to_trust_it(run, repository, machine):
+    """As in a container of CI."""
+    for place, directories, names in os.walk(repository):
+        for name in (".", *directories, *names):
+            os.chown(os.path.join(place, name), 12345, 12345, follow_symlinks=False)
+    done = run("plan", str(repository / "fleet.d"), "--inventory", machine, "--against", "HEAD")
+    assert (done.status, done.out) == (1, "")
+    assert f"`git config --global --add safe.directory {repository}`" in done.err
+
+
 def test_what_was_broken_at_a_revision_is_told(run, repository, machine):
     (repository / "fleet.d/chat.yaml").write_text(CHAT.replace("gpus: 1", "gpus: many"))
     commit(repository, "broken")
@@ -389,3 +402,14 @@ def test_on_a_terminal_no_line_is_wider_than_it_and_no_color_is_honoured(files, 
     assert "\x1b[" in seen[True]
     assert "\x1b" not in seen[False]
     assert max(map(len, seen[False].splitlines())) <= width
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_what_a_document_shows_is_what_is_printed(document, tmp_path):
+    """But for the hashes. Where it is not: `python -m tests.cli.printed`."""
+    shown = document.read_text()
+    assert without_hashes(printed(shown, tmp_path)) == without_hashes(shown)
+
+
+def without_hashes(text: str) -> str:
+    return re.sub(r"\b[0-9a-f]{7}\b", "0000000", text)

@@ -244,6 +244,11 @@ def test_a_gpu_that_is_missing_in_between_is_not_made_up():
     assert "gpu 0-2" not in text
 
 
+def test_whatever_comes_or_goes_shows_in_the_bar():
+    text = shown(fleet(CHAT.replace("20GiB", "1GiB")), machine(gpus=(gpu(0, used=40),)), width=100)
+    assert "▇▇▇▇▒▁▁▁▁▁  40.0 → 41.0 of 80.0 GiB" in text
+
+
 def test_what_is_taken_whole_says_so():
     text = shown(fleet(CHAT.replace("memory: 20GiB", "")), machine(gpus=(gpu(0, used=2),)), width=100)
     assert "chat/0 whole, others 2.0" in text

@@ -109,8 +109,11 @@ def tenants(gpu: GpuOutlook) -> tuple[Holding, ...]:
 
 def bar(gpu: GpuOutlook) -> str:
     """How full it is: `▇` before and after, `▒` what comes, `░` what goes. Anything at all shows as one cell."""
-    least, most = sorted((_cells(gpu.before.used, gpu.memory), _cells(gpu.after.used, gpu.memory)))
-    moves = "▒" if gpu.after.used > gpu.before.used else "░"
+    now, then = gpu.before.used, gpu.after.used
+    least, most = sorted((_cells(now, gpu.memory), _cells(then, gpu.memory)))
+    if now != then and least == most:
+        least -= 1
+    moves = "▒" if then > now else "░"
     return "▇" * least + moves * (most - least) + "▁" * (_CELLS - most)
 
 
