@@ -27,6 +27,7 @@ _DEAR = 0.02
 """A full look that took longer is not begun again before nine times as long has passed: a tenth of a core at most."""
 _OFFLINE_PATIENCE = 5.0
 _BATCH = 128
+_MANY = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +107,8 @@ class Loader:
             return self._load(now)
         finally:
             if collecting:
+                if len(self._patience.files) >= _MANY:
+                    gc.freeze()  # nor is anything looked through later; what a change replaces is freed all the same
                 gc.enable()
 
     def _load(self, now: float) -> Loaded:
