@@ -155,17 +155,19 @@ def _running(instance: Instance, phase: Running, workload: Workload, facts: Fact
     if slot in facts.memory.draining:
         # what it was drained for is gone: it gets traffic again by being updated
         return Update(slot=slot, launch=launch, reason=Reason.Recovered, detail="drain called off")
+    forgiven = isinstance(readiness, Ready) and facts.now >= readiness.since + backoff.HEALTHY_AFTER
+    strikes = _CLEAN if forgiven else launch.strikes
     if launch.live != workload.live:
         detail = "; ".join(changes(launch.settings, workload.settings)[1])
-        fresh = replace(launch, live=workload.live, settings=workload.settings, probe=probe)
+        fresh = replace(launch, live=workload.live, settings=workload.settings, probe=probe, strikes=strikes)
         return Update(slot=slot, launch=fresh, reason=Reason.SpecChanged, detail=detail)
     if isinstance(readiness, NotReady):
         return Later(phase.since + probe.start)
-    if isinstance(readiness, Ready) and launch.strikes != _CLEAN:
-        if facts.now < readiness.since + backoff.HEALTHY_AFTER:
-            return Later(readiness.since + backoff.HEALTHY_AFTER)
+    if strikes != launch.strikes:
         detail = "healthy for 10 minutes: earlier failures are forgotten"
-        return Update(slot=slot, launch=replace(launch, strikes=_CLEAN), reason=Reason.Recovered, detail=detail)
+        return Update(slot=slot, launch=replace(launch, strikes=strikes), reason=Reason.Recovered, detail=detail)
+    if isinstance(readiness, Ready) and strikes != _CLEAN:
+        return Later(readiness.since + backoff.HEALTHY_AFTER)
     return None
 
 

@@ -21,7 +21,7 @@ from reconciler.model.observation import (
     Unknown,
     Wish,
 )
-from reconciler.model.plan import Drain, Start, Stop, Strikes
+from reconciler.model.plan import Drain, Start, Stop, Strikes, Update
 from reconciler.model.source import Problem
 from reconciler.model.status import Reason
 from reconciler.plan.prune import believed
@@ -673,6 +673,14 @@ def test_it_wakes_when_a_backoff_ends() -> None:
 def test_it_wakes_at_the_deadline_to_become_ready() -> None:
     on = machine(instance(fleet(CPU), "cpu/0", Running(pid=1, since=NOW - 200, readiness=NotReady())))
     assert decide(fleet(CPU), on).wake_at == NOW + 100
+
+
+def test_an_update_after_ten_healthy_minutes_forgets_earlier_failures_too() -> None:
+    ready = running(since=1, ready=NOW - 600)
+    on = machine(instance(fleet(TINY), "tiny/0", ready, strikes=Strikes(count=3)))
+    (update,) = decide(fleet(TINY + "priority: 5"), on).actions
+    assert isinstance(update, Update)
+    assert (update.reason, update.launch.strikes) == (Reason.SpecChanged, Strikes())
 
 
 def test_a_drain_that_is_no_longer_wanted_is_called_off() -> None:
