@@ -131,6 +131,52 @@ CASES = [
         plan="stop cpu/0: SpecChanged (context default → 4096)",
     ),
     Case(
+        situation="what changed is replaced though every port of the node is in use: its own will be free",
+        fleet=CPU + "context: 4096\n---\nkind: Node\nname: local\nports: 9000-9000",
+        on=started(CPU),
+        plan="stop cpu/0: SpecChanged (context default → 4096)",
+    ),
+    Case(
+        situation="what was renamed is let go under its old name, and started under its new one",
+        fleet=TINY.replace("tiny", "fresh"),
+        on=started(TINY),
+        plan="""
+            start fresh/0: NotRunning
+            stop tiny/0: NotInFleet
+        """,
+    ),
+    Case(
+        situation="what is about to be replaced holds its gpu until it is gone",
+        fleet=CHAT + "context: 4096\n---" + CHAT.replace("chat", "more"),
+        on=lambda: machine(instance(fleet(CHAT), "chat/0", port=9000, gpus=(gpu(0),)), gpus=(gpu(0, 30),)),
+        plan="""
+            stop chat/0: SpecChanged (context default → 4096)
+            blocked more/0: NoFreeGpu (needs one gpu with 20.0 GiB free; gpu 0: 10.0 GiB of 30.0 GiB free)
+        """,
+    ),
+    Case(
+        situation="what is being stopped holds its gpu until it is gone",
+        fleet=CHAT + "---" + CHAT.replace("chat", "more"),
+        on=lambda: machine(instance(fleet(CHAT), "chat/0", port=9000, gpus=(gpu(0),)), gpus=(gpu(0, 30),)),
+        memory=Memory(in_flight={"chat/0": Stop(slot="chat/0", run=1, grace=1.0, reason=Reason.RestartAsked)}),
+        plan="blocked more/0: NoFreeGpu (needs one gpu with 20.0 GiB free; gpu 0: 10.0 GiB of 30.0 GiB free)",
+    ),
+    Case(
+        situation="a run on its way and the record it follows take their gpu once",
+        fleet=CHAT + "---" + CHAT.replace("chat", "more"),
+        on=lambda: machine(instance(fleet(CHAT), "chat/0", Recorded(), port=9000, gpus=(gpu(0),)), gpus=(gpu(0, 45),)),
+        memory=Memory(
+            in_flight={
+                "chat/0": Start(
+                    slot="chat/0",
+                    launch=instance(fleet(CHAT), "chat/0", run=2, port=9000, gpus=(gpu(0),)).launch,
+                    reason=Reason.NotRunning,
+                )
+            }
+        ),
+        plan="start more/0 on gpu 0 port 9001: NotRunning",
+    ),
+    Case(
         situation="a run stopped for a change is started again at once, on the port it had",
         fleet=CPU + "context: 4096",
         on=lambda: machine(instance(fleet(CPU), "cpu/0", exited(asked=Reason.SpecChanged), port=9005)),
