@@ -2,6 +2,6 @@
 
 from reconciler.plan.layout.answer import Answer
 from reconciler.plan.layout.nouns import Card, Item, Machine, Place, Problem, Seen, Victim
-from reconciler.plan.layout.solve import solve
+from reconciler.plan.layout.decide import solve
 
 __all__ = ["Answer", "Card", "Item", "Machine", "Place", "Problem", "Seen", "Victim", "solve"]

@@ -46,20 +46,19 @@ class Bounds:
     """All of them, for one search."""
 
     bounds: list[_Bound]
-    keys: list[tuple[int, bool]]
     asking: list[list[tuple[_Bound, int]]]
     """By want: the bounds that it asks something of."""
 
     @classmethod
-    def of(cls, room: Room, wants: list[Want]) -> "Bounds":
+    def of(cls, room: Room, wants: list[Want], nodes: list[int]) -> "Bounds":
         """For every size, group and set of cards that occurs. Who may stay where there is too little is not counted."""
-        keys = sorted({(want.priority, want.home is not None) for want in wants})
         counted = [want if _countable(want, room, wants) else None for want in wants]
         sets = [None, *sorted({want.cards for want in wants if want.cards is not None}, key=sorted)]
         shapes = {(0, 1, False)}
         shapes |= {(want.need, count, False) for want in wants if want.count for count in (1, want.count)}
         shapes |= {(want.need, count, True) for want in wants if want.alone for count in (1, want.count)}
-        least = [_least(want, room) for want in wants]
+        there = [card for node in nodes for card in room.ground.cards_of[node]]
+        least = [_least(want, room, there) for want in wants]
         bounds: list[_Bound] = []
         for cards in sets:
             for need, count, alone in sorted(shapes):
@@ -68,9 +67,9 @@ class Bounds:
                     for number, want in enumerate(counted)
                 ]
                 if any(asks) and (cards is None or sum(map(bool, asks)) > 0):
-                    bounds.append(_bound(room, wants, keys, _Shape(need, count, alone, cards), asks))
+                    bounds.append(_bound(room, wants, _Shape(need, count, alone, cards), asks, there))
         asking = [[(bound, bound.asks[n]) for bound in bounds if bound.asks[n]] for n in range(len(wants))]
-        return cls(bounds=bounds, keys=keys, asking=asking)
+        return cls(bounds=bounds, asking=asking)
 
     def pass_(self, figures: dict[int, list[int]]) -> bool:
         """Whether there may be enough for those waiting."""
@@ -111,9 +110,9 @@ class _Shape:
     cards: frozenset[int] | None
 
 
-def _bound(room: Room, wants: list[Want], keys: list[tuple[int, bool]], shape: _Shape, asks: list[int]) -> _Bound:
+def _bound(room: Room, wants: list[Want], shape: _Shape, asks: list[int], there: list[int]) -> _Bound:
     most: dict[tuple[int, bool], list[int]] = {}
-    for key in keys:
+    for key in sorted({(want.priority, want.home is not None) for want in wants}):
         mine = [
             ask for want, ask in zip(wants, asks, strict=True) if ask and (want.priority, want.home is not None) == key
         ]
@@ -134,7 +133,8 @@ def _bound(room: Room, wants: list[Want], keys: list[tuple[int, bool]], shape: _
         sums=[0] * len(room.host),
         supply=0,
     )
-    for card, node in enumerate(room.ground.node_of):
+    for card in there:
+        node = room.ground.node_of[card]
         if shape.cards is None or card in shape.cards:
             shut, bare = room.closed[card] > 0, not room.tenants[card]
             bound.there[card] = bound.worth(room.left[card], shut=shut, bare=bare)
@@ -160,9 +160,9 @@ def _asks(want: Want, need: int, count: int, alone: bool, least: int) -> int:
     return want.count * max(least // need if want.alone else 0, int(want.need >= need))
 
 
-def _least(want: Want, room: Room) -> int:
+def _least(want: Want, room: Room, there: list[int]) -> int:
     """Bytes of the smallest bare card that one could take to itself."""
-    cards = range(len(room.left)) if want.cards is None else want.cards
+    cards = (card for card in there if want.cards is None or card in want.cards)
     sizes = [room.left[card] for card in cards if room.left[card] >= want.need and not room.tenants[card]]
     if want.home is not None:
         sizes += [max(0, room.left[card]) for card in want.home[1]]

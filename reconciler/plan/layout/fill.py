@@ -7,12 +7,16 @@ priority go, the cheapest set, and look for another place when their own priorit
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from heapq import nsmallest
-from itertools import groupby
+from itertools import groupby, islice
 
 from reconciler.plan.layout.room import Room, Spot, Want
+from reconciler.plan.layout.windows import mend, windows
 
 _OPENINGS = 6
 """Places tried, of those where room could be made, each time."""
+_WINDOWS = 20
+_QUESTION = 200
+"""Steps for one window."""
 _DEPTH = 2
 """How long a chain of stepping aside may be."""
 
@@ -36,14 +40,21 @@ class _Opening:
 
 @dataclass(slots=True)
 class Filling:
-    """Fills one room. `steps` is what may still be tried, so that the same problem always ends at the same answer."""
+    """Fills one room. `work` is what may still be tried, counted and not timed: the same problem, the same answer."""
 
     room: Room
-    steps: int
+    work: int
+    """Roughly microseconds."""
+    lowest: int = field(init=False)
+    """Priority of the least that runs and may go."""
     refused: dict[tuple[object, ...], list[tuple[int, int]]] = field(
         default_factory=dict[tuple[object, ...], list[tuple[int, int]]]
     )
     """Kind → (bytes, host bytes) that found no place; forgotten once anybody moves."""
+
+    def __post_init__(self) -> None:
+        runs = (want.priority for want in reversed(self.room.wants) if want.home is not None and not want.fixed)
+        self.lowest = next(runs, 1 << 30)
 
     def fill(self, numbers: Iterable[int]) -> None:
         """Place those of these that are nowhere, and whoever has to go for them."""
@@ -62,34 +73,75 @@ class Filling:
 
     def _level(self, waiting: list[Want]) -> None:
         """One priority: first those that ran, then as many of the others as can be."""
-        waiting.sort(key=_biggest)
-        for want in waiting:
+        self.refused.clear()
+        for want in sorted(waiting, key=_biggest):
             if want.home is not None:
                 self._place(want, _DEPTH)
+        self._mend([want for want in waiting if want.home is not None])
         new = [want for want in waiting if want.home is None]
-        if not new:
-            return
+        if new:
+            self._most(new)
+            self._mend(new)
+
+    def _most(self, new: list[Want]) -> None:
+        """As many of these as can be: all, the biggest first; else as many of the smallest as go in like that."""
         start = self.room
-        start.trail.clear()
-        best: tuple[int, Loss] | None = None
-        chosen = start
-        for order in (_by_size, _by_size_rising, None):
-            if order is None:
-                placed = {want.number for want in new if chosen.spot[want.number] is not None}
-                turn = sorted(new, key=lambda want, placed=placed: (want.number not in placed, *_biggest(want)))
-            else:
-                turn = order(new)
-            self.room = start.copy()
-            self.refused.clear()
-            again = [want for want in turn if not self._place(want, 0)]
-            again = [want for want in again if not self._place(want, _DEPTH)]
-            score = len(again), self._missing()
-            if best is None or score < best:
+        new.sort(key=_biggest)
+        rising = sorted(new, key=lambda want: (want.size, want.number))
+        best, out = self._try(start, new, rising, len(new))
+        chosen, few, many, count = self.room, 0, len(new), len(new) - len(out)
+        while out and many - few > 1 and self.work > 0:
+            self.work -= 20 * len(new)
+            score, out = self._try(start, new, rising, count)
+            if score < best:
                 best, chosen = score, self.room
-            if not best[0] or self.steps <= 0:
-                break
+            if any(want.size < rising[count].size for want in out):
+                many = count
+            else:
+                few = count
+            count = (few + many) // 2
         self.room = chosen
         self.refused.clear()
+        for want in rising:
+            if self.room.spot[want.number] is None:
+                self._place(want, _DEPTH)
+
+    def _try(
+        self, start: Room, new: list[Want], rising: list[Want], count: int
+    ) -> tuple[tuple[int, Loss, int], list[Want]]:
+        """So many of the smallest, the biggest of them first; then the others. How bad that is, and who is left out."""
+        self.room = start.copy()
+        self.refused.clear()
+        small = {want.number for want in rising[:count]}
+        turn = [want for want in new if want.number in small] + rising[count:]
+        out = [want for want in turn if not self._place(want, 0)]
+        return (len(out), self._missing(), -sum(want.size for want in out)), out
+
+    def _mend(self, wants: list[Want]) -> None:
+        """Lay small parts of the fleet out anew for those who have no place, or had to move."""
+        room = self.room
+        for want in sorted(wants, key=lambda want: (want.size, want.number)):
+            for figure in (0, 1) if want.home is not None else (2,):
+                if self.work <= 0 or want.meek:
+                    break
+                if room.spot[want.number] is not None and (
+                    want.home is None or figure == 0 or room.spot[want.number] == want.home
+                ):
+                    continue
+                self._try_windows(want, figure)
+
+    def _try_windows(self, want: Want, figure: int) -> None:
+        room = self.room
+        for nodes in islice(windows(room, want), _WINDOWS):
+            spot = room.spot[want.number]
+            if spot is not None and spot[0] not in nodes:
+                nodes = sorted({*nodes, spot[0]})
+            if self.work <= 0:
+                return
+            done, work = mend(room, want, figure, nodes, _QUESTION)
+            self.work -= work
+            if done:
+                return
 
     def _missing(self) -> Loss:
         """Who ran and is nowhere now."""
@@ -114,8 +166,9 @@ class Filling:
     def _press(self, want: Want, depth: int, below: int) -> bool:
         """Make room: by stepping aside alone, then by those who run below a priority alone, then by both."""
         for soft, loose in ((False, True), (True, False), (True, True)):
-            if (loose and not depth) or self.steps <= 0:
+            if (loose and not depth) or (soft and below <= self.lowest) or self.work <= 0:
                 continue
+            self.work -= 4 * len(self.room.left)
             found: list[tuple[Loss, int, _Opening]] = []
             for rank, opening in enumerate(
                 nsmallest(_OPENINGS, self._openings(want, below if soft else -1, loose=loose))
@@ -133,7 +186,7 @@ class Filling:
     def _open(self, want: Want, opening: _Opening, depth: int, below: int) -> bool:
         """Take an opening; whether all who must found another place. Half done where not: to be taken back."""
         room = self.room
-        self.steps -= 1 + len(opening.loose)
+        self.work -= 20 * (1 + len(opening.loose))
         for number in (*opening.soft, *opening.loose):
             room.lift(number)
         room.put(want.number, opening.spot)
@@ -270,11 +323,3 @@ def loss(missing: Iterable[Want], moved: Iterable[Want] = ()) -> Loss:
 
 def _biggest(want: Want) -> tuple[int, int, int]:
     return -want.count, -want.size, want.number
-
-
-def _by_size(wants: list[Want]) -> list[Want]:
-    return sorted(wants, key=_biggest)
-
-
-def _by_size_rising(wants: list[Want]) -> list[Want]:
-    return sorted(wants, key=lambda want: (want.size, want.number))

@@ -1,5 +1,6 @@
 """Items, cards and machines → the integers that placements are tried on, and places back again."""
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ class Compiled:
     host: list[int]
     node_number: dict[str, int] = field(init=False)
     card_number: dict[str, int] = field(init=False)
+    frees: list[int] = field(init=False)
     sets: dict[
         tuple[frozenset[str] | None, frozenset[str] | None], tuple[int, frozenset[int] | None, frozenset[int] | None]
     ] = field(init=False, default_factory=dict)
@@ -24,6 +26,7 @@ class Compiled:
 
     def __post_init__(self) -> None:
         self.node_number = {name: number for number, name in enumerate(self.nodes)}
+        self.frees = sorted(self.ground.free)
         self.card_number = {card.uuid: number for number, card in enumerate(self.cards)}
 
     @classmethod
@@ -88,6 +91,11 @@ class Compiled:
             known = self.sets[key] = len(self.sets), cards, nodes
         return known
 
+    def least(self, need: int) -> int:
+        """Bytes of the smallest card with so many: what one that shares with nobody takes."""
+        entry = bisect_left(self.frees, need)
+        return self.frees[entry] if entry < len(self.frees) else need
+
     def wants(self, items: Iterable[Item]) -> list[Want]:
         """In order of rank: priority, standing, slot."""
         ranked = sorted(items, key=lambda item: (-item.priority, item.standing, item.slot))
@@ -114,7 +122,7 @@ class Compiled:
             fixed=home is not None and (item.fixed or item.never),
             meek=meek,
             cost=item.cost,
-            size=item.count * (1 << 60 if alone and item.memory is None else need),
+            size=item.count * (self.least(need) if alone else need),
             kind=(item.count, alone, which, meek),
         )
 

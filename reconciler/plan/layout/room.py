@@ -40,7 +40,7 @@ class Want:
     """Has no home and takes from nobody: only what is spare before anyone moves."""
     cost: int
     size: int = 0
-    """Bytes on all its cards, for the order of trying: a card to itself counts as the largest there is."""
+    """Bytes it keeps from others on all its cards: a card to itself counts as the smallest that would do."""
     kind: tuple[object, ...] = ()
     """Equal for replicas that fit the same places."""
 

@@ -4,7 +4,7 @@ Depth first: whoever has the fewest places left goes next, symmetric places coun
 whatever road led there, and what cannot fit by counting (`bounds.py`) is not tried.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -24,6 +24,8 @@ class Search:
     figures: Worth
     """What may still be left to wish; eaten up on the way down."""
     steps: int
+    nodes: list[int]
+    """The machines that may be used, ascending: those asked about run there, or nowhere."""
     left: list[int] = field(init=False)
     shut: list[int] = field(init=False)
     crowd: list[int] = field(init=False)
@@ -67,10 +69,11 @@ class Search:
         self.needs = sorted({want.need for want in self.wants})
         self.size = [self.needs.index(want.need) for want in self.wants]
         self.roomy, self.bare = [0] * len(self.needs), 0
-        for card in range(len(self.left)):
+        there = [card for node in self.nodes for card in ground.cards_of[node]]
+        for card in there:
             self._note(card)
-        everywhere = (1 << len(self.left)) - 1
-        self.may = [everywhere if want.cards is None else _bits(want.cards) for want in self.wants]
+        everywhere = _bits(there)
+        self.may = [everywhere if want.cards is None else _bits(want.cards) & everywhere for want in self.wants]
         self.machine = [_bits(cards) for cards in ground.cards_of]
         self._mark(settled=meek)
         keys = [(want.priority, want.need, want.host, want.kind, want.home) for want in self.wants]
@@ -78,7 +81,7 @@ class Search:
             _bits(other for other in range(one, len(keys)) if keys[other] == keys[one] and keys[one][4] is None)
             for one in range(len(keys))
         ]
-        self.bounds = Bounds.of(self.start, self.wants)
+        self.bounds = Bounds.of(self.start, self.wants, self.nodes)
 
     def _mark(self, *, settled: bool) -> None:
         """Number what tells cards and machines apart."""
@@ -101,6 +104,10 @@ class Search:
     def run(self) -> dict[int, Spot] | None:
         """Number → place of all but those left out; None where there is no such layout, or no step left."""
         return self.found if self._down((1 << len(self.wants)) - 1) else None
+
+    def work(self, steps: int) -> int:
+        """What it took of so many steps, in the microseconds that the fillings are counted in."""
+        return 150 * len(self.wants) + (steps - self.steps) * (60 + 10 * len(self.wants))
 
     def _down(self, waiting: int) -> bool:
         """Place those waiting, as bits."""
@@ -165,8 +172,8 @@ class Search:
                 return total
         usable = self._usable(position)
         host, count = self.host, want.count
-        for node in range(len(host)) if want.nodes is None else want.nodes:
-            if host[node] >= want.host:
+        for node in self.nodes:
+            if host[node] >= want.host and (want.nodes is None or node in want.nodes):
                 there = (usable & self.machine[node]).bit_count()
                 if there >= count:
                     total += there - count + 1
@@ -239,7 +246,7 @@ class Search:
     def _state(self, waiting: int) -> tuple[object, ...]:
         """What decides how it goes on: symmetric rooms have the same."""
         rows = tuple(tuple(row) for row in self.figures.values())
-        return waiting, rows, tuple(sorted(self._node_key(node, waiting) for node in range(len(self.host))))
+        return waiting, rows, tuple(sorted(self._node_key(node, waiting) for node in self.nodes))
 
     def _node_key(self, node: int, waiting: int) -> tuple[object, ...]:
         mark, guests = self.node_marks[node]
@@ -267,7 +274,9 @@ class Search:
         usable = self._usable(position)
         seen: set[object] = set()
         rows: list[tuple[int, int, Spot]] = []
-        for node in range(len(self.host)) if want.nodes is None else sorted(want.nodes):
+        for node in self.nodes:
+            if want.nodes is not None and node not in want.nodes:
+                continue
             if self.host[node] < want.host or (want.meek and self.spare_host[node] < want.host):
                 continue
             there = usable & self.machine[node]
@@ -301,6 +310,8 @@ class Search:
 
     def _may_stay(self, want: Want, home: Spot) -> bool:
         node, cards = home
+        if node not in self.nodes:
+            return False
         if self.host[node] < want.host and self.fresh_host[node]:
             return False
         for card in cards:
@@ -311,7 +322,7 @@ class Search:
         return True
 
 
-def _bits(numbers: "Iterator[int] | frozenset[int] | tuple[int, ...]") -> int:
+def _bits(numbers: Iterable[int]) -> int:
     bits = 0
     for number in numbers:
         bits |= 1 << number

@@ -11,11 +11,21 @@ from reconciler.plan.layout.ground import Compiled, room_of
 from reconciler.plan.layout.nouns import Problem
 from reconciler.plan.layout.room import Room, Spot
 from reconciler.plan.layout.search import Search, Worth
+from reconciler.plan.layout.windows import question, worth
 
 EXACT = 24
 """Replicas up to which the answer is searched until proved."""
-_FILLING = 3000
-_SEARCHING = 60000
+_STEPS = 60_000
+"""Of the search for a small fleet: more than any was seen to need by far."""
+_MIDDLE = 150
+"""Replicas up to which the whole fleet is searched as far as there is work left."""
+
+
+def _work(start: Room) -> int:
+    """What may be tried, roughly in microseconds: little where hardly anything is to be placed."""
+    total = len(start.wants)
+    waiting = start.spot.count(None)
+    return 5_000 + min(400_000, 60_000_000 // total) * min(total, 10 * waiting) // total
 
 
 def solve(problem: Problem, before: Answer | None = None) -> Answer:
@@ -56,24 +66,25 @@ def solve(problem: Problem, before: Answer | None = None) -> Answer:
 
 def _step(start: Room) -> tuple[Room, bool]:
     """One decision, and whether it is proved."""
-    filling = Filling(start.copy(), _FILLING)
+    filling = Filling(start.copy(), _work(start))
     filling.fill(want.number for want in start.wants)
     room = _homeward(filling.room)
-    figures = worth(room)
+    figures = worth(room, room.wants)
     if not any(any(row) for row in figures.values()):
         return room, True
-    if len(start.wants) > EXACT:
-        return room, False
-    return _improve(start, room, figures)
+    if len(start.wants) <= EXACT:
+        return _improve(start, room, figures, _STEPS)
+    if len(start.wants) <= _MIDDLE:
+        return _improve(start, room, figures, max(0, filling.work) // (60 + 10 * len(start.wants)))
+    return room, False
 
 
-def _improve(start: Room, room: Room, figures: Worth) -> tuple[Room, bool]:
+def _improve(start: Room, room: Room, figures: Worth, steps: int) -> tuple[Room, bool]:
     """Ask for each figure in turn whether it can be smaller, until none can."""
-    steps = _SEARCHING
     proved = True
     for priority in sorted(figures, reverse=True):
         for figure in range(3):
-            while figures[priority][figure] > 0:
+            while steps > 0 and figures[priority][figure] > 0:
                 search = _question(start, figures, priority, figure, steps)
                 found = search.run()
                 steps = search.steps
@@ -81,16 +92,12 @@ def _improve(start: Room, room: Room, figures: Worth) -> tuple[Room, bool]:
                     proved = proved and steps > 0
                     break
                 room = _homeward(_complete(start, found, priority))
-                figures = worth(room)
+                figures = worth(room, room.wants)
     return room, proved
 
 
 def _question(start: Room, figures: Worth, priority: int, figure: int, steps: int) -> Search:
     """Those that matter up to this figure; the figures before it as they are, this one smaller."""
-    asked = {level: list(row) for level, row in figures.items() if level >= priority}
-    asked[priority][figure] -= 1
-    for later in range(figure + 1, 3):
-        asked[priority][later] = 1 << 60
     room = start.copy()
     wants = [want for want in start.wants if not want.fixed]
     for want in wants:
@@ -100,7 +107,8 @@ def _question(start: Room, figures: Worth, priority: int, figure: int, steps: in
         for want in wants
         if want.priority > priority or (want.priority == priority and (figure == 2 or want.home is not None))
     ]
-    return Search(start=room, wants=matter, figures=asked, steps=steps)
+    above = {level: row for level, row in figures.items() if level >= priority}
+    return question(room, matter, above, priority, figure, list(range(len(room.host))), steps)
 
 
 def _complete(start: Room, found: dict[int, Spot], priority: int) -> Room:
@@ -119,7 +127,7 @@ def _complete(start: Room, found: dict[int, Spot], priority: int) -> Room:
             and room.fits(want, want.home)
         ):
             room.put(want.number, want.home)
-    filling = Filling(room, _FILLING)
+    filling = Filling(room, _work(start))
     filling.fill(want.number for want in start.wants if want.priority <= priority)
     return filling.room
 
@@ -141,16 +149,3 @@ def _homeward(room: Room) -> Room:
             else:
                 room.back(mark)
     return room
-
-
-def worth(room: Room) -> Worth:
-    """What a layout leaves to wish; all zero is perfect."""
-    figures: Worth = {}
-    for want, spot in zip(room.wants, room.spot, strict=True):
-        row = figures.setdefault(want.priority, [0, 0, 0])
-        if want.home is None:
-            row[2] += spot is None
-        elif spot != want.home:
-            row[0] += spot is None
-            row[1] += want.cost + 1
-    return figures
