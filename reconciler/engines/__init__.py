@@ -67,7 +67,7 @@ def workload(spec: Workable, *, source: Source, directory: str, engines: Mapping
 
 
 def _service_refusal(spec: Service) -> str | None:
-    texts = (*spec.command, *(value for value in spec.env.values() if isinstance(value, str)))
+    texts = (*spec.command, *[value for value in spec.env.values() if isinstance(value, str)])
     place = template.unknown_place(texts, Service)
     if place is not None:
         return f"cannot fill in {{{place}}}; choose {{port}}, {{name}} or {{index}}, or write {{{{ for a brace"

@@ -17,19 +17,24 @@ _SERVICE_NAMES = ("port", "name", "index")
 def unknown_place(texts: tuple[str, ...], kind: type[Model] | type[Service]) -> str | None:
     """The first `{…}` that could never be filled in, or None."""
     known = _MODEL_NAMES if kind is Model else _SERVICE_NAMES
-    for text in texts:
-        for match in _PLACE.finditer(text) if "{" in text else ():
-            name = match[1]
-            if name is not None and name not in known and not (kind is Model and name.startswith("params.")):
-                return name
+    for name in _places(texts):
+        if name not in known and not (kind is Model and name.startswith("params.")):
+            return name
     return None
 
 
 def names_port(service: Service) -> bool:
     """Whether the command or an environment variable asks for a port."""
-    values = (value for value in service.env.values() if isinstance(value, str))
-    texts = (text for text in (*service.command, *values) if "{" in text)
-    return any(match[1] == "port" for text in texts for match in _PLACE.finditer(text))
+    return "port" in _places((*service.command, *[value for value in service.env.values() if isinstance(value, str)]))
+
+
+def _places(texts: tuple[str, ...]) -> list[str]:
+    """The names in `{…}`, in the order they are written."""
+    found: list[str] = []
+    for text in texts:
+        if "{" in text:
+            found += [name for name in _PLACE.findall(text) if name]
+    return found
 
 
 def _fill(text: str, values: Mapping[str, Any]) -> str | None:

@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from functools import lru_cache
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
@@ -21,6 +22,7 @@ _SIZES = {
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _LONGEST = 366 * 86400.0
+_LONGEST_WRITTEN = 64
 
 
 def parse_size(value: object) -> int:
@@ -60,14 +62,21 @@ def parse_duration(value: object) -> timedelta:
     seconds = -1.0
     if isinstance(value, int | float) and not isinstance(value, bool):
         seconds = float(value)
-    elif isinstance(value, str):
-        text = value.strip()
-        parts = _PART.findall(text)
-        if parts and "".join(number + unit for number, unit in parts) == text:
-            seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    elif isinstance(value, str) and len(value) <= _LONGEST_WRITTEN:
+        seconds = _seconds(value)
     if not 0 <= seconds <= _LONGEST:
         raise ValueError("write a duration such as 90s or 10m, or a number of seconds, up to a year")
     return timedelta(seconds=seconds)
+
+
+@lru_cache(maxsize=256)
+def _seconds(value: str) -> float:
+    """Of `1h30m`; below 0 where it is no duration. People write a few of them again and again."""
+    text = value.strip()
+    parts = _PART.findall(text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        return -1.0
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
 
 
 def print_duration(value: timedelta | float) -> str:

@@ -96,9 +96,10 @@ class Tree:
             return self._obstacle(path) or self._unreadable(path, error)
         try:
             found = os.fstat(fd)
-            stamp = self._judge(path, found)
-            if not isinstance(stamp, tuple):
-                return stamp
+            if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_FILE:
+                refused = self._judge(path, found)
+                return None if isinstance(refused, tuple) else refused
+            stamp = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
             data = os.read(fd, found.st_size + 1)  # not as much as may be: room for it is not had for nothing
             if len(data) != found.st_size:
                 while len(data) <= MAX_FILE and (more := os.read(fd, MAX_FILE + 1 - len(data))):

@@ -73,7 +73,8 @@ class Patience:
         """A file says something new."""
         held = self.files.get(path)
         if held is None:
-            held = self.files[path] = Held()
+            self.files[path] = self._pending[path] = Held(stamp, reading, now)
+            return
         took = path in self._pending and held.takes_away()
         held.stamp, held.reading, held.since = stamp, reading, now
         self._pending[path] = held
@@ -102,7 +103,11 @@ class Patience:
 
     def ripe(self, now: float, *, at_once: bool) -> list[str]:
         """Files whose newest content may be believed now; they are no longer waited for."""
-        ripe = [path for path, held in self._pending.items() if at_once or held.sound() or self._due(held) <= now]
+        if at_once:
+            ripe = list(self._pending)
+            self._pending.clear()
+            return ripe
+        ripe = [path for path, held in self._pending.items() if held.sound() or self._due(held) <= now]
         for path in ripe:
             del self._pending[path]
         return ripe
