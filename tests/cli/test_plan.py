@@ -113,7 +113,7 @@ def test_a_plan_against_a_revision_leaves_what_runs_now_out_of_account(run, file
     (files / "chat.yaml").write_text(CHAT.replace("20GiB", "100GiB").replace("8192", "16384"))
     done = run("plan", str(files), "--against", "HEAD")
     assert "± chat/0  replace  context 8192 → 16384" in done.out
-    assert "101.0 of 141.0 GiB  chat/0 100.0, pid 7 x 1.0" in done.out
+    assert "▇▇▇▇▇▇▇▁▁▁  101.0 of 141.0 GiB  chat/0 100.0, pid 7 x 1.0" in done.out
 
 
 def test_an_inventory_that_is_wrong_says_where(run, files, tmp_path):
@@ -179,6 +179,17 @@ def test_files_that_are_not_committed_count_and_are_said_to(run, repository, mac
     assert "(edited) against HEAD (" in done.out.splitlines()[0]
     assert "+ new/0   start" in done.out
     assert "- tiny/0  stop   removed from " in done.out
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_port_that_is_in_use_here_is_that_of_the_revision_too(run, repository):
+    """The daemon's chat/0 listens on port 9000, on which the revision would run something else."""
+    (repository / "fleet.d/web.yaml").write_text(
+        "kind: Service\nname: web\ncommand: [sleep, infinity]\nport: 9000\npriority: 500\n"
+    )
+    commit(repository, "web")
+    done = run("plan", str(repository / "fleet.d"), "--against", "HEAD")
+    assert done.out.rstrip().endswith("nothing to do")
 
 
 def test_a_fleet_that_a_revision_did_not_have_is_all_new(run, repository, machine):

@@ -162,6 +162,10 @@ def test_nobody_is_called_and_nothing_is_linked():
     assert "www" not in outside
 
 
+def test_pieces_of_code_that_touch_stay_apart():
+    assert prose("`a``b` `c`<d>") == "`a` `b` `c` `<d>`"
+
+
 def test_a_command_that_a_message_names_stays_code():
     assert prose("`holdfast resume` it, or (`x`) remove paused") == "`holdfast resume` it, or (`x`) remove paused"
 

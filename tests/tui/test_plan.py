@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Exited, Holder, Unknown, Wish
-from reconciler.model.plan import Launch, Plan, Start, Stop
+from reconciler.model.plan import Forget, Launch, Plan, Start, Stop
 from reconciler.model.source import Problem, Revision
 from reconciler.model.status import Reason
 from reconciler.plan.road import road
@@ -213,9 +213,30 @@ def test_two_that_are_replaced_one_after_the_other_leave_no_gap():
         passes += [Plan(actions=(Start(slot=slot, launch=launch, reason=Reason.SpecChanged),))]
     one_by_one = outlook(fleet(before), on, passes)
     assert [change.downtime for change in one_by_one.changes] == ["none", "none"]
-    assert "no downtime" in plan_text(one_by_one, width=120, colour=False)
+    assert "others serve meanwhile" in plan_text(one_by_one, width=120, colour=False)
     both = [Plan(actions=passes[0].actions + passes[2].actions), Plan(actions=passes[1].actions + passes[3].actions)]
     assert [change.downtime for change in outlook(fleet(before), on, both).changes] == ["loading", "loading"]
+
+
+def test_one_more_that_serves_meanwhile_is_told_and_leaves_no_gap():
+    wanted, on = fleet(CHAT), running(CHAT)
+    old = launched(on, "chat/0")
+    more = replace(old, slot="chat/1", port=9001, gpus=("GPU-1",), indices=(1,))
+    passes = [
+        Start(slot="chat/1", launch=more, reason=Reason.SpecChanged),
+        Stop(slot="chat/0", run=1, grace=1, reason=Reason.SpecChanged, detail="context 1 → 2"),
+        Start(slot="chat/0", launch=old, reason=Reason.SpecChanged),
+        Stop(slot="chat/1", run=1, grace=1, reason=Reason.ScaledDown),
+        Forget(slot="chat/1", run=1, reason=Reason.ScaledDown),
+    ]
+    seen = outlook(wanted, on, [Plan(actions=(each,)) for each in passes])
+    told = [(one.mark, one.subject, one.verb, one.what, one.note, one.downtime) for one in seen.changes]
+    more_note = "serves while others are replaced, then ends"
+    assert told == [
+        ("+", "chat/1", "surge", "vllm on gpu 1, port 9001", more_note, "none"),
+        ("±", "chat/0", "replace", "context 1 → 2", "surge: no downtime", "none"),
+    ]
+    assert [gpu.before == gpu.after for gpu in seen.gpus] == [True, True]
 
 
 def test_one_that_crashed_starts_and_says_how_it_ended():

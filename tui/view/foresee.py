@@ -57,6 +57,11 @@ class _Slot:
     update: Update | None = None
     forget: Forget | None = None
 
+    @property
+    def passing(self) -> bool:
+        """Whether it runs neither before nor after, but meanwhile."""
+        return self.before is None and self.started is not None and self.start is None
+
     def take(self, action: Action) -> None:
         """Count one action more."""
         match action:
@@ -82,9 +87,12 @@ def changes(fleet: Fleet, observation: Observation, road: Sequence[Plan]) -> tup
         for action in plan.actions:
             slots.setdefault(action.slot, _Slot(before=_running(instances.get(action.slot)))).take(action)
     down = _down(instances, road)
+    surged = {split_slot(slot)[0] for slot, done in slots.items() if done.passing}
     found: dict[tuple[str, ...], Change] = {}
     for slot, done in slots.items():
-        change = _change(fleet, slot, done, down=split_slot(slot)[0] in down)
+        name = split_slot(slot)[0]
+        cost = "surge: no downtime" if name in surged else "others serve meanwhile"
+        change = _change(fleet, slot, done, cost=None if name in down else cost)
         key = ("live", change.subject, change.what) if change.verb == "live" else (slot,)
         found.setdefault(key, change)
     told = {str(problem) for problem in fleet.problems}
@@ -138,11 +146,16 @@ def _place(launch: Launch | None) -> Place | None:
     return Place(engine=launch.engine, gpus=launch.indices, memory=launch.memory, port=launch.port)
 
 
-def _change(fleet: Fleet, slot: str, done: _Slot, *, down: bool) -> Change:
+def _change(fleet: Fleet, slot: str, done: _Slot, *, cost: str | None) -> Change:
+    """What becomes of one slot; `cost` is what its replacement costs, None where nothing serves meanwhile."""
     before, after = _place(done.before), _place(done.start.launch if done.start else None)
     drains = f"drains up to {_drain(fleet, slot)}" if done.drain else ""
     if done.start and done.stop and before and after:
-        return _replaced(fleet, slot, done.stop, before, after, down=down, drains=drains)
+        return _replaced(slot, done.stop, before, after, cost=cost, drains=drains)
+    if done.passing and done.started:
+        place, note = _place(done.started.launch), "serves while others are replaced, then ends"
+        reason = done.started.reason
+        return Change(mark="+", subject=slot, verb="surge", reason=reason, what=str(place), note=note, after=None)
     if done.start:
         start = done.start
         note = line(start.detail) or _words(start.reason)
@@ -152,8 +165,6 @@ def _change(fleet: Fleet, slot: str, done: _Slot, *, down: bool) -> Change:
     if done.stop:
         stop = done.stop
         told = f"removed from {line(fleet.root)}" if stop.reason is Reason.NotInFleet else _words(stop.reason)
-        if done.started and not before:
-            told = f"{_words(done.started.reason)}, for a while: {done.started.launch.engine} until {told}"
         what = f"{told}: {line(stop.detail)}" if stop.detail else told
         note = drains or f"ends within {print_duration(stop.grace)}"
         return Change(
@@ -182,10 +193,8 @@ def _change(fleet: Fleet, slot: str, done: _Slot, *, down: bool) -> Change:
     return Change(mark="~", subject=slot, verb="drain", reason=reason, what=what, note=drains, before=before)
 
 
-def _replaced(fleet: Fleet, slot: str, stop: Stop, before: Place, after: Place, *, down: bool, drains: str) -> Change:
-    workload = fleet.workloads.get(split_slot(slot)[0])
-    strategy = workload.update.strategy if workload is not None else "replace"
-    notes = ["down while it loads" if down else f"{strategy}: no downtime", drains]
+def _replaced(slot: str, stop: Stop, before: Place, after: Place, *, cost: str | None, drains: str) -> Change:
+    notes = [cost or "down while it loads", drains]
     moved = f"{before.where} → {after.where}"
     what = line(stop.detail) or _words(stop.reason)
     verb: Verb = "replace"
@@ -201,7 +210,7 @@ def _replaced(fleet: Fleet, slot: str, stop: Stop, before: Place, after: Place, 
         reason=stop.reason,
         what=what,
         note="; ".join(filter(None, notes)),
-        downtime="loading" if down else "none",
+        downtime="none" if cost else "loading",
         before=before,
         after=after,
     )

@@ -48,9 +48,9 @@ def code(text: str) -> str:
     text = cut(line(text), _CELL)
     if not text:
         return ""
-    if not set(text) & {"`", "|", "\\"}:
+    if not set(text) & {"`", "|"}:
         return f"`{text}`"
-    # within backticks neither can be written for sure; as entities both can, and nothing else means anything either
+    # within backticks, in a table, neither can be written; as entities both can, and nothing else has a meaning either
     return f"<code>{text.translate(_ENTITIES)}</code>"
 
 
