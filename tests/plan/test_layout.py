@@ -215,7 +215,7 @@ def _happen(problem: Problem, number: int, chance: random.Random) -> Problem:
 
 @pytest.mark.parametrize("part", range(4))
 def test_asked_again_nothing_changes_whatever_happened(part: int) -> None:
-    """10,000 sequences of additions, removals and failures: no cycle, and only for a higher priority does anybody go."""
+    """10,000 sequences of additions, removals and failures: no cycle, and nobody goes but for a higher priority."""
     for seed in range(2500 * part, 2500 * part + 2500):
         chance = random.Random(f"sequence {seed}")
         answer = solve(tiny.tiny(seed, most=5))

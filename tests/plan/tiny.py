@@ -8,7 +8,7 @@ from itertools import combinations
 from reconciler.plan.layout import Answer, Card, Item, Machine, Place, Problem
 
 Figures = tuple[int, ...]
-"""Priority by priority, the highest first: ran and has no place, cost of all that moved or went, others without a place."""
+"""By priority, the highest first: ran and have no place, cost of all that moved or went, others without a place."""
 
 
 def tiny(seed: int, *, most: int = 6, running: float = 0.4) -> Problem:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reconciler.plan.layout.ground import Compiled
-from reconciler.plan.layout.nouns import Place, Problem, Seen, Victim
+from reconciler.plan.layout.nouns import Item, Place, Problem, Seen, Victim
 from reconciler.plan.layout.room import Room, Want
 
 
@@ -21,13 +21,20 @@ class Answer:
     """Whether no layout is better: nothing is left to wish, or a search has shown it."""
     compiled: Compiled = field(repr=False, compare=False)
     room: Room = field(repr=False, compare=False)
+    items: Mapping[str, Item] = field(repr=False, compare=False)
+    numbers: Mapping[str, int] = field(repr=False, compare=False)
+
+    @property
+    def astray(self) -> frozenset[str]:
+        """Slots that are to be elsewhere than they are."""
+        return frozenset(slot for slot, item in self.items.items() if item.at is None or item.at != self.places[slot])
 
     def seen(self, slot: str) -> tuple[Seen, ...]:
         """What a replica sees of every card, once those of a lower priority that it may displace are left out."""
         wants = self.room.wants
-        want = next((want for want in wants if want.slot == slot), None)
-        if want is None:
+        if slot not in self.numbers:
             return ()
+        want = wants[self.numbers[slot]]
         rows: list[Seen] = []
         for number, card in enumerate(self.compiled.cards):
             tenants = [
@@ -41,7 +48,7 @@ class Answer:
                     card=card,
                     allowed=(want.cards is None or number in want.cards) and (want.nodes is None or node in want.nodes),
                     free=card.free - sum(other.need for other in tenants if not other.alone or other.need > 1),
-                    tenants=tuple(other.slot for other in tenants if other is not want),
+                    tenants=tuple(sorted(other.slot for other in tenants if other is not want)),
                     closed=any(other.alone for other in tenants),
                 )
             )
@@ -49,11 +56,10 @@ class Answer:
 
     def host(self, slot: str) -> Mapping[str, int]:
         """Bytes of host RAM that a replica sees left on each machine, counted like `seen`."""
-        wants = self.room.wants
-        want = next((want for want in wants if want.slot == slot), None)
+        want = self.room.wants[self.numbers[slot]] if slot in self.numbers else None
         left = dict(zip(self.compiled.nodes, self.room.host, strict=True))
         if want is not None and not want.meek:
-            for other, spot in zip(wants, self.room.spot, strict=True):
+            for other, spot in zip(self.room.wants, self.room.spot, strict=True):
                 if spot is not None and not other.fixed and other.priority < want.priority:
                     left[self.compiled.nodes[spot[0]]] += other.host
         return left
@@ -74,7 +80,7 @@ def victims(wants: list[Want], room: Room, compiled: Compiled) -> tuple[Victim, 
 
 
 def _gained(victim: Want, wants: list[Want], room: Room) -> set[int]:
-    """Who came onto its cards with a higher priority; else for whom those came that did; else who came to its machine."""
+    """Who came onto its cards at a higher priority; else for whom those came that did; else who came to its machine."""
     came = {
         want.number
         for want in wants

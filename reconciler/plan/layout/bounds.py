@@ -1,7 +1,7 @@
 """What cannot fit by counting, kept up to date step by step while a search goes down and up.
 
-Each bound asks of everyone still waiting how many pieces of some size it takes (or bytes, or groups of cards in one machine),
-and compares that with how many there are, less the most that may be left out.
+Each bound asks of everyone still waiting how many pieces of some size it takes (or bytes, or groups of cards in one
+machine), and compares that with how many there are, less the most that may be left out.
 """
 
 from dataclasses import dataclass

@@ -5,6 +5,7 @@ What comes out is asked again as what runs, until nothing changes: so the same f
 
 from dataclasses import replace
 
+from reconciler.plan.layout.again import again
 from reconciler.plan.layout.answer import Answer, victims
 from reconciler.plan.layout.fill import Filling
 from reconciler.plan.layout.ground import Compiled, room_of
@@ -29,7 +30,12 @@ def _work(start: Room) -> int:
 
 
 def solve(problem: Problem, before: Answer | None = None) -> Answer:
-    """Place every item of the problem. Never fails: whoever has no place is None in the answer."""
+    """Place every item of the problem. Never fails: whoever has no place is None in the answer.
+
+    With the answer `before` it comes sooner, and is the same.
+    """
+    if before is not None and len(problem.items) > EXACT and (answer := again(problem, before)) is not None:
+        return answer
     compiled = Compiled.of(problem)
     wants = compiled.wants(problem.items)
     asked = wants
@@ -61,6 +67,8 @@ def solve(problem: Problem, before: Answer | None = None) -> Answer:
         proved=proved,
         compiled=compiled,
         room=room,
+        items={item.slot: item for item in problem.items},
+        numbers={want.slot: want.number for want in wants},
     )
 
 
@@ -93,7 +101,7 @@ def _improve(start: Room, room: Room, figures: Worth, steps: int) -> tuple[Room,
                     break
                 room = _homeward(_complete(start, found, priority))
                 figures = worth(room, room.wants)
-    return room, proved
+    return room, proved and (steps > 0 or not any(any(row) for row in figures.values()))
 
 
 def _question(start: Room, figures: Worth, priority: int, figure: int, steps: int) -> Search:
@@ -108,7 +116,7 @@ def _question(start: Room, figures: Worth, priority: int, figure: int, steps: in
         if want.priority > priority or (want.priority == priority and (figure == 2 or want.home is not None))
     ]
     above = {level: row for level, row in figures.items() if level >= priority}
-    return question(room, matter, above, priority, figure, list(range(len(room.host))), steps)
+    return question(room, matter, above, aim=(priority, figure), nodes=list(range(len(room.host))), steps=steps)
 
 
 def _complete(start: Room, found: dict[int, Spot], priority: int) -> Room:

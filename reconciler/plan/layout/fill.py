@@ -1,7 +1,7 @@
 """A good layout for any size: priority by priority, the biggest first into the tightest place that is free.
 
-Where none is free, room is made: those placed in this decision step aside (ejection chains), then those who run at a lower
-priority go, the cheapest set, and look for another place when their own priority's turn comes.
+Where none is free, room is made: those placed in this decision step aside (ejection chains), then those who run at a
+lower priority go, the cheapest set, and look for another place when their own priority's turn comes.
 """
 
 from collections.abc import Iterable

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from reconciler.plan.layout.nouns import Card, Item, Place, Problem
 from reconciler.plan.layout.room import Ground, Room, Spot, Want
 
+_Names = tuple[frozenset[str] | None, frozenset[str] | None]
+_Allowed = tuple[int, frozenset[int] | None, frozenset[int] | None]
+
 
 @dataclass(slots=True)
 class Compiled:
@@ -19,9 +22,7 @@ class Compiled:
     node_number: dict[str, int] = field(init=False)
     card_number: dict[str, int] = field(init=False)
     frees: list[int] = field(init=False)
-    sets: dict[
-        tuple[frozenset[str] | None, frozenset[str] | None], tuple[int, frozenset[int] | None, frozenset[int] | None]
-    ] = field(init=False, default_factory=dict)
+    sets: dict[_Names, _Allowed] = field(init=False, default_factory=dict[_Names, _Allowed])
     """Allowed cards and nodes → a number for the pair, and both in integers."""
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
 """What is left of every card and machine while placements are tried: to the byte, each step can be taken back.
 
-Cards, machines and replicas are small integers here. Partly used cards stand in one list sorted by what is left, bare cards
-by size and machine, so that the best fit is a bisection. What is left depends on who is where, never on how it came to that.
+Cards, machines and replicas are small integers here. Partly used cards stand in one list sorted by what is left, bare
+cards by size and machine, so that the best fit is a bisection. A room depends on who is where, never on how that came.
 """
 
 from bisect import bisect_left, insort

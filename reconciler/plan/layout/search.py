@@ -1,7 +1,7 @@
-"""One question, answered for certain: can all these replicas be placed, leaving no more to wish than some given figures?
+"""One question, answered for certain: can these replicas be placed so that no more is left to wish than some figures?
 
-Depth first: whoever has the fewest places left goes next, symmetric places count as one, rooms that failed once are remembered
-whatever road led there, and what cannot fit by counting (`bounds.py`) is not tried.
+Depth first: whoever has the fewest places left goes next, symmetric places count as one, rooms that failed once are
+remembered whatever road led there, and what cannot fit by counting (`bounds.py`) is not tried.
 """
 
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""Better layouts of a few machines at a time: take up all that stands there, and search for a layout that leaves less to wish.
+"""Better layouts of a few machines at a time: all that stands there is taken up, and laid out anew by a search.
 
 The rest of the fleet stays as it is, so each question is small, and answered for certain (`search.py`).
 """
@@ -27,9 +27,10 @@ def worth(room: Room, wants: Iterable[Want]) -> Worth:
 
 
 def question(
-    room: Room, matter: list[Want], figures: Worth, priority: int, figure: int, nodes: list[int], steps: int
+    room: Room, matter: list[Want], figures: Worth, *, aim: tuple[int, int], nodes: list[int], steps: int
 ) -> Search:
-    """Can these leave as little to wish as `figures` up to this one of this priority, and less there? They are nowhere."""
+    """Can these, who are nowhere, leave no more to wish than `figures`, and less at `aim`: a priority and which figure?"""
+    priority, figure = aim
     asked = {level: list(row) for level, row in figures.items()}
     asked[priority][figure] -= 1
     for later in range(figure + 1, 3):
@@ -89,7 +90,7 @@ def mend(room: Room, want: Want, figure: int, nodes: list[int], steps: int) -> t
     figures = worth(room, matter)
     for other in (*there, *matter):
         room.lift(other.number)
-    search = question(room, matter, figures, want.priority, figure, nodes, steps)
+    search = question(room, matter, figures, aim=(want.priority, figure), nodes=nodes, steps=steps)
     found = search.run()
     if found is None:
         room.back(mark)
