@@ -24,6 +24,7 @@ from tests.cli.printed import DOCUMENTS, printed
 ROOT = Path(__file__).resolve().parent.parent.parent
 GOOD = "kind: Service\nname: tiny\ncommand: [sleep, infinity]\n"
 CHAT = "kind: Model\nname: chat\nsource: hf:Qwen/Qwen3-8B\nengine: vllm\ngpus: 1\nmemory: 20GiB\ncontext: 8192\n"
+CHAT += "update: {strategy: replace}\n"
 LOCAL = "kind: Model\nname: local\nsource: file:../models/not-here.gguf\ngpus: 0\n"
 MACHINE = """
 node: box1
@@ -374,7 +375,9 @@ def test_json_of_a_change_is_as_its_schema_says_and_tells_what_a_person_sees(run
     assert (local["mark"], local["reason"], local["downtime"]) == ("-", "NotInFleet", "ended")
     (gpu,) = found["gpus"]
     assert (gpu["before"]["used"], gpu["after"]["used"]) == (20 * 2**30, 30 * 2**30)
-    assert gpu["after"]["holdings"] == [{"holder": "chat/0", "ours": True, "memory": 30 * 2**30, "whole": False}]
+    (holding,) = gpu["after"]["holdings"]
+    assert (holding["holder"], holding["ours"], holding["memory"]) == ("chat/0", True, 30 * 2**30)
+    assert holding["whole"] is False
     assert (found["against"]["name"], len(found["against"]["commit"])) == ("main", 40)
 
 

@@ -87,19 +87,18 @@ def hostile(text: str) -> Outlook:
 
 def test_what_a_pull_request_shows():
     before = CHAT + "---" + TINY + "---" + CHAT.replace("name: chat", "name: old")
-    after = (
-        CHAT.replace("8192", "16384") + "---" + TINY + "---" + CHAT.replace("chat", "big").replace("20GiB", "200GiB")
-    )
-    wanted = replace(fleet(after), revision=Revision(commit="3f2a9c1" + "0" * 33))
-    seen = ahead(
-        wanted, running(before), against=Against(name="origin/main", commit="9016de0" + "0" * 33), machine="box1"
-    )
+    after = CHAT.replace("8192", "16384") + "---" + TINY
+    wanted, on = replace(fleet(after), revision=Revision(commit="3f2a9c1" + "0" * 33)), running(before)
+    big = Blocked(subject="big/0", reason=Reason.NoFreeGpu, detail="needs 2 gpus to itself; gpu 0: shared by chat/0")
+    passes = (*road(wanted, on, {}, Memory(), NOW), Plan(blocked=(big,)))
+    against = Against(name="origin/main", commit="9016de0" + "0" * 33)
+    seen = outlook(wanted, on, passes, against=against, machine="box1")
     assert (
         plan_markdown(seen)
         == """\
 ### Plan of `fleet.d` @ `3f2a9c1` against `origin/main (9016de0)` on `box1`
 
-2 models · 1 service · 2 to change · 1 blocked
+1 model · 1 service · 2 to change · 1 blocked
 
 | | instance | does | what | why, and at what cost |
 |---|---|---|---|---|
@@ -113,8 +112,7 @@ def test_what_a_pull_request_shows():
 
 **Blocked**
 
-- `big/0`: needs one gpu with 200.0 GiB free; gpu 0: 59.0 GiB of 80.0 GiB free; 1.0 GiB held by pid 7 python, not \
-ours; gpu 1: 80.0 GiB of 80.0 GiB free"""
+- `big/0`: needs 2 gpus to itself; gpu 0: shared by chat/0"""
     )
 
 

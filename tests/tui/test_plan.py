@@ -25,6 +25,7 @@ engine: vllm
 gpus: 1
 memory: 20GiB
 context: 8192
+update: {strategy: replace}
 """
 TINY = """
 kind: Service

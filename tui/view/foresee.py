@@ -153,8 +153,8 @@ def _change(fleet: Fleet, slot: str, done: _Slot, *, cost: str | None) -> Change
     if done.start and done.stop and before and after:
         return _replaced(slot, done.stop, before, after, cost=cost, drains=drains)
     if done.passing and done.started:
-        place, note = _place(done.started.launch), "serves while others are replaced, then ends"
-        reason = done.started.reason
+        place, reason = _place(done.started.launch), done.started.reason
+        note = f"{line(done.started.detail) or 'serves while others are replaced'}, then ends"
         return Change(mark="+", subject=slot, verb="surge", reason=reason, what=str(place), note=note, after=None)
     if done.start:
         start = done.start

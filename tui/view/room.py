@@ -66,7 +66,10 @@ def _moment(gpu: Gpu, launches: Mapping[str, Launch], strangers: Sequence[Holdin
     left = max(0, gpu.memory - foreign)
     ours = [
         Holding(
-            holder=slot, ours=True, memory=left if launch.memory is None else launch.memory, whole=launch.memory is None
+            holder=slot,
+            ours=True,
+            memory=left if launch.memory is None else launch.memory,
+            whole=launch.memory is None,
         )
         for slot, launch in launches.items()
     ]
