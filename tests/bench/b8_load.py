@@ -118,9 +118,10 @@ def healthy(decided: Plan) -> dict[str, Instance]:
 
 
 def took(what: Callable[[], object]) -> float:
-    begun = time.perf_counter()
+    """CPU seconds: nothing here waits for anything, and other processes do not count."""
+    begun = time.process_time()
     what()
-    return time.perf_counter() - begun
+    return time.process_time() - begun
 
 
 def read_all(paths: list[str], use: Callable[[bytes], object]) -> None:
@@ -143,7 +144,7 @@ def rows(quick: bool) -> list[Row]:
     return [
         Row(
             bench="B8",
-            measure=f"{files}, cold: load and plan, s",
+            measure=f"{files}, cold: load and plan, CPU s",
             ours=cold["all"],
             peer=cold["csafe"],
             peer_name="CSafeLoader alone",
@@ -152,7 +153,7 @@ def rows(quick: bool) -> list[Row]:
         ),
         Row(
             bench="B8",
-            measure=f"{files}, cold: load alone, s",
+            measure=f"{files}, cold: load alone, CPU s",
             ours=cold["load"],
             peer=cold["ryaml"],
             peer_name="ryaml alone",
@@ -161,30 +162,30 @@ def rows(quick: bool) -> list[Row]:
         ),
         Row(
             bench="B8",
-            measure=f"{files}: read and hashed, s (the floor)",
+            measure=f"{files}: read and hashed, CPU s (the floor)",
             ours=cold["hash"],
             target="",
             good=None,
         ),
         Row(
             bench="B8",
-            measure=f"one of {files} changed: load and plan, ms",
+            measure=f"one of {files} changed: load and plan, CPU ms",
             ours=change["all"] * 1e3,
             target="<= 5",
             good=None if quick else change["all"] <= 0.005,
         ),
         Row(
             bench="B8",
-            measure=f"one of {files} changed: load alone, ms",
+            measure=f"one of {files} changed: load alone, CPU ms",
             ours=change["load"] * 1e3,
-            target="<= 2.5",
-            good=None if quick else change["load"] <= 0.0025,
+            target="<= 0.5",
+            good=None if quick else change["load"] <= 0.0005,
         ),
     ]
 
 
 def _cold(root: Path, paths: list[str], passes: int) -> dict[str, float]:
-    """Seconds, medians of passes that take turns."""
+    """CPU seconds, medians of passes that take turns."""
     times: dict[str, list[float]] = {name: [] for name in ("load", "all", "csafe", "ryaml", "hash")}
     for _ in range(passes):
         loader = Loader(str(root), clock=time.monotonic)
@@ -209,7 +210,7 @@ def _started(fleet: Fleet) -> None:
 
 
 def _change(root: Path, count: int, passes: int) -> dict[str, float]:
-    """Seconds from the hint to the plan, in a fleet where all else is healthy."""
+    """CPU seconds from the hint to the plan, in a fleet where all else is healthy."""
     loader = Loader(str(root), clock=time.monotonic)
     instances = healthy(decide(loader.load().fleet, {}))
     observation = Observation(host=HOST, instances=instances, healthy=healthy_of(instances))
@@ -220,11 +221,11 @@ def _change(root: Path, count: int, passes: int) -> dict[str, float]:
         text = (root / path).read_text()
         (root / path).write_text(text.replace("kv_cache_dtype: q8_0", f"kv_cache_dtype: q{turn}_1"))
         loader.touch(frozenset({path}))
-        begun = time.perf_counter()
+        begun = time.process_time()
         fleet = loader.load().fleet
-        loaded = time.perf_counter()
+        loaded = time.process_time()
         decided = plan(fleet, observation, {}, Memory(), 1000.0)
-        times["all"].append(time.perf_counter() - begun)
+        times["all"].append(time.process_time() - begun)
         times["load"].append(loaded - begun)
         if {action.slot.partition("/")[0] for action in decided.actions} != {f"chat-{index:05}"}:
             raise RuntimeError(f"one change, but the plan is {str(decided)[:200]}")
