@@ -160,6 +160,11 @@ def test_nobody_is_called_and_nothing_is_linked():
     assert "www" not in outside
 
 
+def test_punctuation_after_strange_words_is_no_code():
+    said = prose("cannot be 'hf:x'; did you mean replicas? (see a_b), then_c.")
+    assert said == "cannot be `'hf:x'`; did you mean replicas? (see `a_b`), `then_c`."
+
+
 def test_pieces_of_code_that_touch_stay_apart():
     assert prose("`a``b` `c`<d>") == "`a` `b` `c` `<d>`"
 

@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Exited, Holder, Unknown, Wish
-from reconciler.model.plan import Forget, Launch, Plan, Start, Stop
+from reconciler.model.plan import Blocked, Forget, Launch, Plan, Start, Stop
 from reconciler.model.source import Problem, Revision
 from reconciler.model.status import Reason
 from reconciler.plan.road import road
@@ -285,6 +285,25 @@ def test_replicas_blocked_for_one_reason_are_one_line():
     assert text.splitlines()[0].endswith("3 blocked")
     assert text.count("blocked  needs one gpu with 200.0 GiB free") == 1
     assert "! chat/0-2  blocked" in text
+
+
+def test_gpus_that_refuse_for_one_reason_are_told_of_together():
+    detail = "needs one gpu; gpu 0: taken whole by a/0; gpu 1: 1 free; 2 held by pid 7 x; gpu 2: taken whole by a/0; "
+    detail += "gpu 3: taken whole by a/0; gpu 4: taken whole by a/0; gpu 5: 1 free"
+    plan = Plan(blocked=(Blocked(subject="b/0", reason=Reason.NoFreeGpu, detail=detail),))
+    (change,) = outlook(fleet(TINY), machine(), [plan]).changes
+    assert change.what == (
+        "needs one gpu; gpu 0,2-4: taken whole by a/0; gpu 1: 1 free; 2 held by pid 7 x; gpu 5: 1 free"
+    )
+
+
+def test_a_directory_that_cannot_be_believed_is_a_problem_and_not_nothing():
+    text = shown(fleet("", missing="fleet.d cannot be believed: it does not exist"), machine())
+    assert text.splitlines() == [
+        "fleet.d · 0 models · 1 problem",
+        "",
+        "  fleet.d cannot be believed: it does not exist",
+    ]
 
 
 def test_a_problem_is_told_once():

@@ -21,6 +21,10 @@ _GONE = {
     *range(0x2060, 0x2070),  # isolation of direction, invisible operators
     0xFEFF,
     *range(0xFFF9, 0xFFFC),
+    0x70F,
+    *range(0x13430, 0x13440),
+    *range(0x1BCA0, 0x1BCA4),
+    *range(0x1D173, 0x1D17B),  # how old scripts, shorthand and music are set
     *range(0xE0000, 0xE0080),  # tags: letters that nobody sees
 } - {0x09, 0x0A}
 _TABLE: dict[int, str | None] = {**dict.fromkeys(_GONE), **dict.fromkeys(range(0xD800, 0xE000), "\ufffd")}

@@ -1,5 +1,6 @@
 """The road ahead → what it comes to: one change for each slot, over all passes, and every GPU before and after."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import assert_never
@@ -10,7 +11,7 @@ from reconciler.model.plan import Action, Blocked, Drain, Forget, Launch, Plan, 
 from reconciler.model.quantity import print_duration
 from reconciler.model.status import Reason
 from tui.view.clean import line
-from tui.view.outlook import Against, Change, Outlook, Place, Verb
+from tui.view.outlook import Against, Change, Outlook, Place, Verb, spans
 from tui.view.room import gpus
 from tui.view.status import split_words
 
@@ -102,7 +103,7 @@ def changes(fleet: Fleet, observation: Observation, road: Sequence[Plan]) -> tup
 
 def _blocked(item: Blocked, told: set[str]) -> Change:
     paused = item.reason is Reason.Paused
-    what = line(item.detail).removeprefix("paused: ")
+    what = _folded(line(item.detail).removeprefix("paused: "))
     if item.reason is Reason.SpecInvalid and item.detail in told:
         what = "its file has a problem, told below; it stays as it was"
     return Change(mark="!", subject=item.subject, verb="paused" if paused else "blocked", reason=item.reason, what=what)
@@ -134,6 +135,16 @@ def _down(instances: Mapping[str, Instance], road: Sequence[Plan]) -> set[str]:
                 serving.setdefault(name, set()).add(action.slot)
                 down |= {name} & silent
     return down
+
+
+def _folded(detail: str) -> str:
+    """`…; gpu 0: a; gpu 1: b; gpu 2: a` → `…; gpu 0,2: a; gpu 1: b`: eight GPUs rarely have eight reasons."""
+    head, *each = re.split("; (?=gpu [0-9]+: )", detail)
+    reasons: dict[str, list[int]] = {}
+    for text in each:
+        index, _, why = text.removeprefix("gpu ").partition(": ")
+        reasons.setdefault(why, []).append(int(index))
+    return "; ".join((head, *(f"gpu {spans(indices)}: {why}" for why, indices in reasons.items())))
 
 
 def _running(instance: Instance | None) -> Launch | None:

@@ -5,7 +5,6 @@ What is not ours to say stands in code spans: it cannot break a table, mark anyt
 
 import re
 from collections.abc import Iterable, Sequence
-from itertools import groupby
 
 from reconciler.model.source import Problem
 from tui.view.clean import line
@@ -18,7 +17,7 @@ LONGEST = 65536
 _CELL = 600
 _CHANGES, _GPUS, _BLOCKED, _PROBLEMS, _STEPS = 24_000, 9_000, 10_000, 6_000, 6_000
 """Characters of each section; what is left out is counted."""
-_PLAIN = re.compile(r"(?:(?!(?i:www\.|gh-))[^\W_]|[-+.,;/()'\"=→±…–·])+:?|%|&")
+_PLAIN = re.compile(r"(?:(?!(?i:www\.|gh-))[^\W_]|[-+.,;/()'\"=→±…–·?])+:?|%|&")
 """A word that Markdown leaves as it is wherever it stands in a line."""
 _ENTITIES = {code: f"&#{code};" for code in range(0x21, 0x7F) if not chr(code).isalnum() and chr(code) not in "/-.,"}
 
@@ -74,10 +73,18 @@ def _spaced(text: str) -> str:
 
 def _words(text: str) -> str:
     parts: list[str] = []
-    for plain, words in groupby(text.split(), key=lambda word: bool(_PLAIN.fullmatch(word))):
-        said = " ".join(words)
-        parts.append(said if plain else code(said))
-    return " ".join(parts)
+    strange: list[str] = []
+    for word in text.split():
+        bare = word.rstrip(",;.)")
+        plain = _PLAIN.fullmatch(word) is not None
+        if not plain:
+            strange.append(bare or word)
+        if strange and (plain or bare not in ("", word)):
+            parts.append(code(" ".join(strange)) + ("" if plain else word[len(bare) :]))
+            strange = []
+        if plain:
+            parts.append(word)
+    return " ".join((*parts, code(" ".join(strange))) if strange else parts)
 
 
 def _title(seen: Outlook) -> str:

@@ -1,5 +1,6 @@
 """What a plan comes to, for people: text, Markdown and JSON all say this, and nothing else."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +13,17 @@ Mark = Literal["+", "±", "~", "!", "-"]
 Verb = Literal["start", "surge", "replace", "restart", "move", "stop", "live", "drain", "forget", "blocked", "paused"]
 """`surge`: it runs only while others of its workload are replaced."""
 Downtime = Literal["none", "loading", "ended"]
+
+
+def spans(indices: Sequence[int]) -> str:
+    """0, 1, 2, 5, 6 → `0-2,5,6`."""
+    runs: list[list[int]] = []
+    for index in indices:
+        if runs and index == runs[-1][-1] + 1:
+            runs[-1].append(index)
+        else:
+            runs.append([index])
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 2 else ",".join(map(str, run)) for run in runs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +43,7 @@ class Place:
     @property
     def where(self) -> str:
         """`gpu 0,2`, `gpu 0-3`, or `cpu`."""
-        gpus = self.gpus
-        if len(gpus) > 2 and gpus == tuple(range(gpus[0], gpus[0] + len(gpus))):
-            return f"gpu {gpus[0]}-{gpus[-1]}"
-        return f"gpu {','.join(map(str, gpus))}" if gpus else "cpu"
+        return f"gpu {spans(self.gpus)}" if self.gpus else "cpu"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

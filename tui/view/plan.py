@@ -63,8 +63,9 @@ def counted_parts(seen: Outlook) -> list[str]:
     parts += [f"{seen.changing} to change"] if seen.changing else []
     parts += [f"{blocked} blocked"] if blocked else []
     parts += [f"{held} paused"] if held else []
-    parts += [] if seen.changing or blocked else ["nothing to do"]
-    return parts + ([counted(len(seen.problems), "problem")] if seen.problems else [])
+    problems = len(seen.problems) + (seen.missing is not None)
+    parts += [] if seen.changing or blocked or seen.missing else ["nothing to do"]
+    return parts + ([counted(problems, "problem")] if problems else [])
 
 
 def together(changes: Sequence[Change]) -> list[Change]:
