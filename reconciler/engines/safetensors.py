@@ -56,8 +56,6 @@ def read(source: Source, *, size: int | None = None) -> Part | Unreadable:
     try:
         cursor = Cursor(source, HEADER + 8)
         (length,) = cursor.numbers(_LENGTH)
-        if length > HEADER:
-            raise HeaderError(f"cannot be read: its header says it is longer than {HEADER // 2**20} MiB")
         if size is not None and 8 + length > size:
             raise HeaderError("cannot be read: it ends within its own header; fetch it again")
         return _part(_object(cursor.take(length), "its header"), None if size is None else size - 8 - length)

@@ -34,7 +34,7 @@ def vllm(weights: Weights, settings: VllmSettings, memory: Sequence[int]) -> tup
     held = -(-weights.total // (tensor * settings.stages)) + (weights.total // 200 if tensor > 1 else 0)
     element = _element(weights, settings)
     window = min(context, weights.window + batch) if weights.window else context
-    cache = (settings.parallel or 1) * sum(
+    cache = sum(
         _layer(layer, element, padded(window if layer.attention == "sliding" else context, _BLOCK), tensor)
         for layer in weights.layers
     )

@@ -79,7 +79,7 @@ class _Remote:
         )
         request.add_header("User-Agent", "holdfast")
         if self._hub.token and urlsplit(url).netloc == urlsplit(self._hub.endpoint).netloc:
-            request.add_unredirected_header("Authorization", f"Bearer {self._hub.token}")
+            request.add_header("Authorization", f"Bearer {self._hub.token}")
         try:
             answer: Any = self._opener.open(request, timeout=self.left())
         except urllib.error.HTTPError as error:
@@ -107,9 +107,9 @@ class _Stream:
 
     def __init__(self, remote: _Remote, url: str, cap: int = _CAP) -> None:
         self._remote, self._url, self._cap = remote, url, cap
+        self._ranged = False
         self._answer: HTTPResponse | None = None
         self._at = 0
-        self._come = 0
         self.size: int | None = None
         """Bytes of the whole file as the server says."""
         self._open(0)
@@ -123,7 +123,7 @@ class _Stream:
 
     def read(self, offset: int, length: int) -> bytes:
         """As many of these bytes as there are; never before what was read last."""
-        if offset - self._at > _GAP:
+        if self._ranged and offset - self._at > _GAP:
             self._open(offset)
         while self._at < offset:
             if not self._next(offset - self._at):
@@ -142,8 +142,8 @@ class _Stream:
         answer = self._answer = self._remote.open(self._url, offset, self._cap)
         if answer.headers.get("Content-Encoding", "identity").lower() not in ("identity", ""):
             raise _RemoteError("it is sent compressed")
-        self._at = 0
-        if answer.status == 206:
+        self._at, self._ranged = 0, answer.status == 206
+        if self._ranged:
             span = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
             if span is None or int(span[1]) != offset:
                 raise _RemoteError(f"another part was sent than the one from byte {offset}")
@@ -158,15 +158,14 @@ class _Stream:
     def _next(self, most: int) -> bytes:
         """What comes next."""
         answer = self._answer
-        if answer is None or self._come >= self._cap:
+        if answer is None:
             return b""
         self._remote.left()
         try:
-            piece = answer.read1(min(most, _STEP, self._cap - self._come))
+            piece = answer.read1(min(most, _STEP))
         except (OSError, HTTPException, ValueError) as error:
             raise _RemoteError(str(error) or type(error).__name__) from None
         self._at += len(piece)
-        self._come += len(piece)
         return piece
 
 

@@ -24,13 +24,11 @@ from tests.engines import gguf_files, shapes
 BENCH = "B14"
 MIB, GIB = 2**20, 2**30
 
-LAYERS = {
-    "llama 8B": 8, "mixtral": 2, "qwen2 7B": 8, "qwen3 30B-A3B": 4, "gpt-oss 20B": 2, "deepseek2 lite": 5,
-    "phi3 mini": 16, "falcon 7B": 8, "gemma3 4B": 18,
-}  # fmt: skip
-"""Fewer layers than the model has, where it would not fit a small machine: that makes it harder, not easier."""
-SETTINGS: tuple[LlamaSettings, ...] = (
-    LlamaSettings(context=8192),
+LARGE, SMALL = 1024 * MIB, 192 * MIB
+"""Bytes of weights, at most, of the files that all rules are compared on, and of those for the other settings: layers
+are left out until they are. Fewer layers make it harder, not easier: what is computed weighs more."""
+FIRST = LlamaSettings(context=8192)
+OTHERS = (
     LlamaSettings(context=8192, parallel=4),
     LlamaSettings(context=4096, ubatch=256),
     LlamaSettings(context=4096, keys="q8_0", values="q8_0"),
@@ -61,6 +59,7 @@ class Case:
     """One model under one setting: bytes by component, and what each rule says in all."""
 
     name: str
+    layers: int
     setting: LlamaSettings
     seen: tuple[int, int, int]
     """Weights, cache, compute with output."""
@@ -85,16 +84,17 @@ class Case:
 def rows(quick: bool) -> list[Row]:
     """Loads every model with llama.cpp. Details go to bench-out/b14.txt."""
     names = ("gpt2 large", "mamba 1.4B") if quick else tuple(shapes.SHAPES)
-    settings = SETTINGS[:1] if quick else SETTINGS
     cases: list[Case] = []
     with tempfile.TemporaryDirectory(prefix="holdfast-bench-") as place:
         for name in names:
-            cases += _cases(name, settings, Path(place))
+            cases += _cases(name, SMALL if quick else LARGE, (FIRST,), Path(place))
+            cases += [] if quick else _cases(name, SMALL, OTHERS, Path(place))
     OUT.mkdir(exist_ok=True)
     (OUT / "b14.txt").write_text("\n".join(map(_line, cases)) + "\n")
     worst = max(case.total_off for case in cases)
-    stack = [case.peer_off(case.gpustack) for case in cases]
-    ollama = [case.peer_off(case.ollama) for case in cases if case.ollama is not None]
+    large = [case for case in cases if case.setting.context == FIRST.context and case.setting.parallel == 1]
+    stack = [case.peer_off(case.gpustack) for case in large]
+    ollama = [case.peer_off(case.ollama) for case in large if case.ollama is not None]
     mean = statistics.mean(case.total_off for case in cases)
     return [
         _row("llama.cpp buffers, worst % off", worst, 5, max(stack), "gpustack's rule"),
@@ -120,9 +120,17 @@ def _row(measure: str, ours: float, most: float | None = None, peer: float | Non
     )
 
 
-def _cases(name: str, settings: Sequence[LlamaSettings], place: Path) -> list[Case]:
-    shape = shapes.SHAPES[name]
-    shape = replace(shape, layers=LAYERS.get(name, shape.layers), kind="Q4_0")
+def _cut(shape: shapes.Shape, most: int) -> shapes.Shape:
+    """The same with fewer layers, until its weights are no more than that; 2 at least, and hybrids as they are."""
+    while (
+        shape.layers > 2 and not shape.recurrent and sum(map(gguf_files.nbytes, shapes.tensors(shape).values())) > most
+    ):
+        shape = replace(shape, layers=shape.layers - 1)
+    return shape
+
+
+def _cases(name: str, most: int, settings: Sequence[LlamaSettings], place: Path) -> list[Case]:
+    shape = _cut(replace(shapes.SHAPES[name], kind="Q4_0"), most)
     values, tensors = shapes.metadata(shape), shapes.tensors(shape)
     path = gguf_files.write(place / "model.gguf", values, tensors)
     with path.open("rb") as file:
@@ -140,6 +148,7 @@ def _cases(name: str, settings: Sequence[LlamaSettings], place: Path) -> list[Ca
         found.append(
             Case(
                 name=name,
+                layers=shape.layers,
                 setting=setting,
                 seen=seen,
                 ours=(host.weights, host.cache, host.compute),
@@ -191,4 +200,5 @@ def _line(case: Case) -> str:
     )
     ollama = "" if case.ollama is None else f"  ollama {case.peer_off(case.ollama):.0f} %"
     stack = f"  gpustack {case.peer_off(case.gpustack):.0f} %"
-    return f"{case.name:16} {what:34} off {case.total_off:.2f} % (compute {case.off(2):.1f} %)  {parts}{stack}{ollama}"
+    off = f"off {case.total_off:.2f} % (compute {case.off(2):.1f} %)"
+    return f"{case.name:16} {case.layers:2} layers {what:34} {off}  {parts}{stack}{ollama}"

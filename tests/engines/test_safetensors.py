@@ -69,6 +69,9 @@ CASES: dict[str, tuple[dict[str, Any], str]] = {
     "layers by name": (
         {"sliding_window": 512, "layer_types": ["sliding_attention", "full_attention"]}, "sliding full",
     ),
+    "layers by name, and a window that is switched off": (
+        {"sliding_window": 512, "use_sliding_window": False, "layer_types": ["sliding_attention"] * 2}, "full full",
+    ),
     "every second layer": ({"sliding_window": 512, "sliding_window_pattern": 2}, "sliding full"),
     "a latent": ({"kv_lora_rank": 512, "qk_rope_head_dim": 64}, "mla mla"),
     "linear attention": ({"layer_types": ["linear_attention", "full_attention"]}, "none full"),

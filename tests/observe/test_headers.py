@@ -1,9 +1,12 @@
 """Headers of model files: on disk and behind a real HTTP server, well-behaved or not; never in the way of a pass."""
 
+import io
 import json
 import os
+import urllib.request
 from collections.abc import Generator
 from dataclasses import replace
+from http.client import HTTPMessage
 from pathlib import Path
 
 import pytest
@@ -12,7 +15,7 @@ from reconciler.model.observation import Unknown
 from reconciler.model.weights import Unreadable, Weights
 from reconciler.observe import headers
 from reconciler.observe.headers import Headers, Known
-from reconciler.observe.headers_remote import Hub
+from reconciler.observe.headers_remote import Hub, _Redirects
 from tests.engines import gguf_files, shapes
 from tests.engines.safetensors_files import LLAMA, header, llama
 from tests.eventually import eventually
@@ -183,16 +186,34 @@ def test_a_redirect_is_followed_and_takes_no_token_along(hub: LocalHub) -> None:
         assert [token for _, _, token in elsewhere.asked] == [""]
 
 
+def test_a_redirect_on_the_same_host_keeps_the_token(hub: LocalHub) -> None:
+    hub.ways["/org/old/resolve/main/a.gguf"] = lambda ask: ask.head(
+        302, {"Location": "/org/new/resolve/main/a.gguf", "Content-Length": "0"}
+    )
+    hub.put("org/new", "a.gguf", BODY)
+    assert weights(ask("hf:org/old/a.gguf", at=hub, token="canary-5f1e")).total == TOTAL
+    assert [token for _, _, token in hub.asked] == ["Bearer canary-5f1e"] * 2
+
+
+def test_a_redirect_never_leads_from_https_to_http() -> None:
+    request = urllib.request.Request("https://127.0.0.1/a")
+    with pytest.raises(Exception, match="it redirects from https to http"):
+        _Redirects().redirect_request(request, io.BytesIO(), 302, "Found", HTTPMessage(), "http://127.0.0.1/a")
+
+
 def test_a_circle_of_redirects_ends(hub: LocalHub) -> None:
     hub.way = server.redirect(hub.base)
     assert why(ask("hf:org/repo/a.gguf", at=hub)).startswith("cannot read hf:org/repo/a.gguf: HTTP 302")
     assert len(hub.asked) < 12
 
 
-@pytest.mark.parametrize("to", ["file:///etc/passwd", "ftp://127.0.0.1/a", "gopher://x/"])
-def test_a_redirect_leads_to_http_only(hub: LocalHub, to: str) -> None:
+@pytest.mark.parametrize(
+    ("to", "said"),
+    [("file:///etc/passwd", "HTTP 302"), ("ftp://127.0.0.1/a", "it redirects from http to ftp")],
+)
+def test_a_redirect_leads_to_http_only(hub: LocalHub, to: str, said: str) -> None:
     hub.way = server.redirect(to)
-    assert why(ask("hf:org/repo/a.gguf", at=hub)).startswith("cannot read hf:org/repo/a.gguf: ")
+    assert why(ask("hf:org/repo/a.gguf", at=hub)) == f"cannot read hf:org/repo/a.gguf: {said}"
 
 
 WAYS = {
@@ -231,6 +252,20 @@ def test_a_header_that_says_it_is_huge_is_not_fetched(hub: LocalHub) -> None:
     hub.way = server.whole
     hub.put("org/repo", "a.gguf", b"GGUF\x03\0\0\0" + bytes(8) + (1).to_bytes(8, "little") + key + strings * 400)
     assert "longer than 64 MiB" in why(ask("hf:org/repo/a.gguf", at=hub))
+
+
+LONG = gguf_files.header(
+    {**VALUES, **{f"note.{number}": "x" * 10_000_000 for number in range(4)}},
+    TENSORS,
+)
+
+
+@pytest.mark.parametrize("way", [server.ranges, server.whole])
+def test_what_is_passed_over_is_not_fetched_where_the_server_knows_ranges(hub: LocalHub, way: server.Way) -> None:
+    hub.way = way
+    hub.put("org/repo", "a.gguf", LONG + bytes(TOTAL + 32 * len(TENSORS)))
+    assert weights(ask("hf:org/repo/a.gguf", at=hub)).total == TOTAL
+    assert len(hub.asked) == (5 if way is server.ranges else 1)
 
 
 def test_nobody_there_and_what_is_not_understood_is_told() -> None:
