@@ -23,8 +23,16 @@ from tests.cli.printed import DOCUMENTS, printed
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GOOD = "kind: Service\nname: tiny\ncommand: [sleep, infinity]\n"
-CHAT = "kind: Model\nname: chat\nsource: hf:Qwen/Qwen3-8B\nengine: vllm\ngpus: 1\nmemory: 20GiB\ncontext: 8192\n"
-CHAT += "update: {strategy: replace}\n"
+CHAT = """\
+kind: Model
+name: chat
+source: hf:Qwen/Qwen3-8B
+engine: vllm
+gpus: 1
+memory: 20GiB
+context: 8192
+update: {strategy: replace}
+"""
 LOCAL = "kind: Model\nname: local\nsource: file:../models/not-here.gguf\ngpus: 0\n"
 MACHINE = """
 node: box1

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from tui.view.clean import Cleaner, clean, line
 
 FORBIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-ALLOWED = {"\n", "\t", "\u200c", "\u200d"}  # joiners: scripts and emoji need them, and they hide nothing
-# signs that are seen, though Unicode calls them formats: the number sign of Arabic and the like
-ALLOWED |= set(map(chr, (*range(0x600, 0x606), 0x6DD, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD)))
+SEEN = set(map(chr, (*range(0x600, 0x606), 0x6DD, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD)))
+"""Signs with a shape, though Unicode calls them formats: the number sign of Arabic and the like."""
+ALLOWED = {"\n", "\t", "\u200c", "\u200d", *SEEN}  # joiners: scripts and emoji need them, and they hide nothing
 
 CASES = {
     "colours": ("\x1b[1;31mred\x1b[0m", "red"),
