@@ -38,6 +38,13 @@ _LLAMA: Mapping[str, str] = {
     "-lm": "load",
     "--load-mode": "load",
 }
+_BESIDE: Mapping[str, str] = {
+    "-mm": "projector",
+    "--mmproj": "projector",
+    "-md": "draft",
+    "--model-draft": "draft",
+    "--spec-draft-model": "draft",
+}
 _SWITCHES: Mapping[str, tuple[str, str]] = {
     "-kvu": ("unified", "1"),
     "--kv-unified": ("unified", "1"),
@@ -175,6 +182,16 @@ def vllm(model: Model) -> VllmSettings:
         stages=stages,
         eager="--enforce-eager" in said,
     )
+
+
+def beside(model: Model) -> tuple[str | None, str | None]:
+    """Sources of the projector and of the draft model that `args` name for llama-server; None where they name none."""
+    found: dict[str, str] = {}
+    words = iter(model.args)
+    for word in words:
+        if word in _BESIDE:
+            found[_BESIDE[word]] = f"file:{next(words, '')}"
+    return found.get("projector"), found.get("draft")
 
 
 def _number(said: Mapping[str, str], name: str, default: int, *, least: int = 0, most: int = 2**31) -> int:

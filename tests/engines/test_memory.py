@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.engines import gguf, safetensors
+from reconciler.engines import flags, gguf, safetensors
 from reconciler.engines.memory import Beside, estimate
 from reconciler.model.estimate import Estimate
 from reconciler.model.fleet import Workload
+from reconciler.model.kinds import Model
 from reconciler.model.observation import Gpu
 from reconciler.model.weights import Layer, Unreadable, Weights
 from tests.engines import gguf_files, safetensors_files, shapes
@@ -189,6 +190,21 @@ def test_adapters_a_projector_and_a_draft_model_count_too() -> None:
     assert made.uncertainty > bare.uncertainty
     host = estimate(what, of, beside=beside).host
     assert (host.adapters, host.projector, host.draft) == (100 * MIB, 125 * MIB, 125 * MIB)
+
+
+def test_what_args_load_beside_the_model_is_named_as_sources() -> None:
+    spec = model("args: [--mmproj, /m/eye.gguf, -md, /m/small.gguf, --seed, 7]").spec
+    assert isinstance(spec, Model)
+    assert flags.beside(spec) == ("file:/m/eye.gguf", "file:/m/small.gguf")
+    bare = model().spec
+    assert isinstance(bare, Model)
+    assert flags.beside(bare) == (None, None)
+
+
+def test_a_flag_that_makes_no_sense_leaves_the_engines_default() -> None:
+    spec = model("args: [-c, many, -np, '-3', -ts, 'a,b', -ctk]").spec
+    assert isinstance(spec, Model)
+    assert flags.llama(spec, gpu=True) == replace(flags.LlamaSettings(), keys="")
 
 
 def hub(**changes: object) -> Weights:
