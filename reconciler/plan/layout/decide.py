@@ -89,19 +89,19 @@ def _step(start: Room) -> tuple[Room, bool]:
 
 def _improve(start: Room, room: Room, figures: Worth, steps: int) -> tuple[Room, bool]:
     """Ask for each figure in turn whether it can be smaller, until none can."""
-    proved = True
     for priority in sorted(figures, reverse=True):
         for figure in range(3):
-            while steps > 0 and figures[priority][figure] > 0:
-                search = _question(start, figures, priority, figure, steps)
-                found = search.run()
-                steps = search.steps
-                if found is None:
-                    proved = proved and steps > 0
-                    break
+            if figures[priority][figure] == 0:
+                continue
+            if steps <= 0:
+                return room, False
+            search = _question(start, figures, priority, figure, steps)
+            found = search.run()
+            steps = search.steps
+            if found is not None:
                 room = _homeward(_complete(start, found, priority))
                 figures = worth(room, room.wants)
-    return room, proved and (steps > 0 or not any(any(row) for row in figures.values()))
+    return room, steps > 0
 
 
 def _question(start: Room, figures: Worth, priority: int, figure: int, steps: int) -> Search:

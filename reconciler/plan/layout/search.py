@@ -24,6 +24,8 @@ class Search:
     figures: Worth
     """What may still be left to wish; eaten up on the way down."""
     steps: int
+    aim: tuple[int, int]
+    """Priority and figure to be as small as can be."""
     nodes: list[int]
     """The machines that may be used, ascending: those asked about run there, or nowhere."""
     left: list[int] = field(init=False)
@@ -55,6 +57,7 @@ class Search:
     bounds: Bounds = field(init=False)
     failed: set[tuple[object, ...]] = field(init=False, default_factory=set[tuple[object, ...]])
     found: dict[int, Spot] = field(init=False, default_factory=dict[int, Spot])
+    best: dict[int, Spot] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         room, ground = self.start, self.start.ground
@@ -102,28 +105,31 @@ class Search:
         ]
 
     def run(self) -> dict[int, Spot] | None:
-        """Number → place of all but those left out; None where there is no such layout, or no step left."""
-        return self.found if self._down((1 << len(self.wants)) - 1) else None
+        """Number → place of all but those left out, the best that was found; None where there is none, or no step left."""
+        self._down((1 << len(self.wants)) - 1)
+        return self.best
 
     def work(self, steps: int) -> int:
         """What it took of so many steps, in the microseconds that the fillings are counted in."""
         return 150 * len(self.wants) + (steps - self.steps) * (60 + 10 * len(self.wants))
 
-    def _down(self, waiting: int) -> bool:
+    def _down(self, waiting: int) -> None:
         """Place those waiting, as bits."""
+        priority, aim = self.aim
+        if self.steps <= 0 or self.figures[priority][aim] < 0:
+            return
         if not waiting:
-            return True
-        if self.steps <= 0:
-            return False
+            self._keep()
+            return
         self.steps -= 1
         if not self.bounds.pass_(self.figures):
-            return False
+            return
         position = self._next(waiting)
         if position is None:
-            return False
-        state = self._state(waiting)
-        if state in self.failed:
-            return False
+            return
+        nodes = self._nodes_state(waiting)
+        if (waiting, self._rows(), nodes) in self.failed:
+            return
         want = self.wants[position]
         rest = waiting & ~(1 << position)
         figures = self.figures[want.priority]
@@ -134,16 +140,20 @@ class Search:
             figures[1] -= price
             self._move(position, spot, 1)
             self.found[want.number] = spot
-            if self._down(rest):
-                return True
+            self._down(rest)
             del self.found[want.number]
             self._move(position, spot, -1)
             figures[1] += price
-        if self._skip(position, waiting):
-            return True
+        self._skip(position, waiting)
         if self.steps > 0:
-            self.failed.add(state)
-        return False
+            # the figures are those of now: a layout found on the way has made them stricter
+            self.failed.add((waiting, self._rows(), nodes))
+
+    def _keep(self) -> None:
+        """A layout: from now on only better ones count."""
+        priority, aim = self.aim
+        self.best = dict(self.found)
+        self.figures[priority][aim] = -1
 
     def _next(self, waiting: int) -> int | None:
         """Who has the fewest places; None where somebody who must have one has none."""
@@ -192,22 +202,21 @@ class Search:
             )
         return usable
 
-    def _skip(self, position: int, waiting: int) -> bool:
+    def _skip(self, position: int, waiting: int) -> None:
         """Go on without it, and without its twins, if the figures allow."""
         want = self.wants[position]
         figures = self.figures[want.priority]
         out = self.twins[position] & waiting if want.home is None else 1 << position
         which, count, price = (2, out.bit_count(), 0) if want.home is None else (0, 1, want.cost + 1)
         if figures[which] < count or price > figures[1]:
-            return False
+            return
         figures[which] -= count
         figures[1] -= price
         self.bounds.settle(position, count)
-        done = self._down(waiting & ~out)
+        self._down(waiting & ~out)
         self.bounds.settle(position, -count)
         figures[which] += count
         figures[1] += price
-        return done
 
     def _move(self, position: int, spot: Spot, sign: int) -> None:
         want = self.wants[position]
@@ -243,10 +252,12 @@ class Search:
         else:
             self.bare |= bit
 
-    def _state(self, waiting: int) -> tuple[object, ...]:
+    def _rows(self) -> tuple[tuple[int, ...], ...]:
+        return tuple(tuple(row) for row in self.figures.values())
+
+    def _nodes_state(self, waiting: int) -> tuple[object, ...]:
         """What decides how it goes on: symmetric rooms have the same."""
-        rows = tuple(tuple(row) for row in self.figures.values())
-        return waiting, rows, tuple(sorted(self._node_key(node, waiting) for node in self.nodes))
+        return tuple(sorted(self._node_key(node, waiting) for node in self.nodes))
 
     def _node_key(self, node: int, waiting: int) -> tuple[object, ...]:
         mark, guests = self.node_marks[node]

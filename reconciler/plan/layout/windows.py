@@ -29,13 +29,13 @@ def worth(room: Room, wants: Iterable[Want]) -> Worth:
 def question(
     room: Room, matter: list[Want], figures: Worth, *, aim: tuple[int, int], nodes: list[int], steps: int
 ) -> Search:
-    """Can these, who are nowhere, leave no more to wish than `figures`, and less at `aim`: a priority and which figure?"""
+    """Can these, who are nowhere, leave no more to wish than `figures`, and less at `aim` (priority, figure)?"""
     priority, figure = aim
     asked = {level: list(row) for level, row in figures.items()}
     asked[priority][figure] -= 1
     for later in range(figure + 1, 3):
         asked[priority][later] = 1 << 60
-    return Search(start=room, wants=matter, figures=asked, steps=steps, nodes=nodes)
+    return Search(start=room, wants=matter, figures=asked, steps=steps, aim=aim, nodes=nodes)
 
 
 def windows(room: Room, want: Want) -> Iterator[list[int]]:
