@@ -261,6 +261,22 @@ def test_gpus_that_are_alike_are_one_row():
     ]
 
 
+def test_where_there_is_no_room_beside_it_that_nothing_runs_yet_is_not_told():
+    several = CHAT.replace("gpus: 1", "gpus: 4").replace("name: chat", "name: chat-of-several-words")
+    (first, *_), (row, *others) = (
+        shown(fleet(several), machine(gpus=tuple(map(gpu, range(4)))), width=width).splitlines()[2:]
+        for width in (100, 60)
+    )
+    assert first.endswith("port 9000  not running")
+    assert row.endswith("vllm on gpu 0-3, port 9000") or others[0].endswith("port 9000")
+    assert "not running" not in "".join(others)
+
+
+def test_a_card_is_called_as_people_call_it():
+    text = shown(fleet(TINY), machine(gpus=(gpu(0, model="GeForce RTX 4090"),)))
+    assert "gpu 0  RTX 4090  ▁" in text
+
+
 def test_a_gpu_that_is_missing_in_between_is_not_made_up():
     text = shown(fleet(TINY), machine(gpus=(gpu(0), gpu(2))), width=100)
     assert "gpu 0-2" not in text

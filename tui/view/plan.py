@@ -108,6 +108,11 @@ def tenants(gpu: GpuOutlook) -> tuple[Holding, ...]:
     return tuple(holding for holding in gpu.after.holdings if holding.ours or holding.memory >= _NAMED)
 
 
+def model(gpu: GpuOutlook) -> str:
+    """`NVIDIA GeForce RTX 4090` → `RTX 4090`."""
+    return line(gpu.model).removeprefix("NVIDIA ").removeprefix("GeForce ")
+
+
 def bar(gpu: GpuOutlook) -> str:
     """How full it is: `▇` before and after, `▒` what comes, `░` what goes. Anything at all shows as one cell."""
     now, then = gpu.before.used, gpu.after.used
@@ -159,8 +164,8 @@ def _changes(rows: Sequence[Change], *, width: int, colour: bool) -> list[str]:
     verbs = max(len(row.verb) for row in rows)
     indent = subjects + verbs + 8
     room = width - indent
-    notes = max(len(row.note) for row in rows)
-    whats = max((len(row.what) for row in rows if row.note and len(row.what) + 2 + notes <= room), default=0)
+    most = max(len(row.note) for row in rows)
+    whats = max((len(row.what) for row in rows if row.note and len(row.what) + 2 + most <= room), default=0)
     lines: list[str] = []
     for row in rows:
         mark = paint(row.mark, _STYLES[row.mark], colour=colour)
@@ -168,7 +173,9 @@ def _changes(rows: Sequence[Change], *, width: int, colour: bool) -> list[str]:
             texts = [f"{row.what:<{whats}}  {paint(row.note, 'dim', colour=colour)}"]
         else:
             texts = [text.strip() for text in wrap(row.what, width=room, indent="")] or [""]
-            texts += [paint(text, "dim", colour=colour) for text in wrap(row.note, width=room, indent="")]
+            # that what starts does not run is worth a column, not a line
+            notes = wrap(row.note, width=room, indent="") if row.reason is not Reason.NotRunning else []
+            texts += [paint(text, "dim", colour=colour) for text in notes]
         if len(row.subject) <= subjects:
             lines.append(f"  {mark} {row.subject:<{subjects}}  {row.verb:<{verbs}}  {texts[0]}".rstrip())
             texts = texts[1:]
@@ -194,7 +201,7 @@ def _room(seen: Outlook, *, width: int, colour: bool) -> list[str]:
         rows.append(
             [
                 Cell(text=f"gpu {label}"),
-                Cell(text=line(gpu.model).removeprefix("NVIDIA ")),
+                Cell(text=model(gpu)),
                 Cell(text=bar(gpu)),
                 Cell(text=" " * (nows - text.index(" ")) + text + (" each" if "-" in label else "")),
             ]
