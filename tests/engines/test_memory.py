@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
@@ -18,6 +19,7 @@ from tests.plan.world import GIB, fleet, gpu
 MIB = 2**20
 
 
+@cache
 def weights(name: str, **changes: object) -> Weights:
     shape = replace(shapes.SHAPES[name], **changes)  # pyright: ignore[reportArgumentType]
     found = gguf.parse(gguf_files.header(shapes.metadata(shape), shapes.tensors(shape)))
