@@ -67,7 +67,7 @@ def llamacpp(weights: Weights, settings: LlamaSettings, free: Sequence[int]) -> 
     if host.layers or not free:
         compute = _compute(weights, settings, each, host, copies=1, output=output is None)
     else:
-        compute = _inputs(weights, settings, each) + _ubatch(settings) * weights.embedding_length * _FLOAT
+        compute = _inputs(weights, settings, each) + 2 * _ubatch(settings) * weights.embedding_length * _FLOAT
     twice = host.weights if not free and not settings.as_is and weights.dtype in _REPACKED else 0
     return shares, Share(
         weights=host.weights + twice,

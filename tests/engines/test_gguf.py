@@ -90,6 +90,13 @@ def test_recurrent_layers_keep_a_state_and_no_keys() -> None:
     assert found.layers[0].keys == 0
 
 
+def test_every_fourth_layer_attends_where_the_file_says_only_how_often() -> None:
+    shape = replace(shapes.SHAPES["jamba"], arch="qwen35", layers=8, recurrent=(0, 1, 2, 4, 5, 6), vocab=600)
+    found = good(head(shape, **{"qwen35.attention.head_count_kv": 4}))
+    assert "".join(layer.attention[0] for layer in found.layers) == "nnnfnnnf"
+    assert [bool(layer.state) for layer in found.layers] == [True, True, True, False] * 2
+
+
 def test_heads_may_differ_from_layer_to_layer() -> None:
     found = good(head(SMALL, **{"llama.attention.head_count_kv": [4, 2]}))
     assert [layer.kv_heads for layer in found.layers] == [4, 2]

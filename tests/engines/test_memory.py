@@ -80,6 +80,8 @@ def test_on_a_gpu_the_embedding_stays_on_the_host_and_a_tied_one_is_held_twice()
     made = on(apart, "context: 4096", [gpu(0)])
     assert made.gpus[0].weights == apart.total - apart.embedding
     assert made.host.cache == 0
+    # what CUDA_Host was seen to hold: the mask, the vectors that go in and those that come out
+    assert made.host.compute == 4096 * 512 * 2 + 2 * 512 * 4096 * 4 + 128256 * 4
 
 
 def test_layers_are_dealt_out_by_free_memory_and_the_last_gpu_gets_the_output() -> None:
