@@ -81,27 +81,31 @@ def _step(start: Room) -> tuple[Room, bool]:
     if not any(any(row) for row in figures.values()):
         return room, True
     if len(start.wants) <= EXACT:
-        return _improve(start, room, figures, _STEPS)
+        return _improve(start, room, figures, _STEPS, _STEPS)
     if len(start.wants) <= _MIDDLE:
-        return _improve(start, room, figures, max(0, filling.work) // (60 + 10 * len(start.wants)))
+        steps = _work(start) // (2 * len(start.wants))
+        return _improve(start, room, figures, steps, steps // 4)
     return room, False
 
 
-def _improve(start: Room, room: Room, figures: Worth, steps: int) -> tuple[Room, bool]:
-    """Ask for each figure in turn whether it can be smaller, until none can."""
+def _improve(start: Room, room: Room, figures: Worth, steps: int, each: int) -> tuple[Room, bool]:
+    """Ask for each figure in turn how small it can be, with so many steps in all and for each."""
+    proved = True
     for priority in sorted(figures, reverse=True):
         for figure in range(3):
             if figures[priority][figure] == 0:
                 continue
             if steps <= 0:
                 return room, False
-            search = _question(start, figures, priority, figure, steps)
+            search = _question(start, figures, priority, figure, min(steps, each))
+            before = search.steps
             found = search.run()
-            steps = search.steps
+            steps -= before - search.steps
+            proved = proved and search.steps > 0
             if found is not None:
                 room = _homeward(_complete(start, found, priority))
                 figures = worth(room, room.wants)
-    return room, steps > 0
+    return room, proved
 
 
 def _question(start: Room, figures: Worth, priority: int, figure: int, steps: int) -> Search:

@@ -87,7 +87,7 @@ class Filling:
         """As many of these as can be: all, the biggest first; else as many of the smallest as go in like that."""
         start = self.room
         new.sort(key=_biggest)
-        rising = sorted(new, key=lambda want: (want.size, want.number))
+        rising = sorted(new, key=_smallest)
         best, out = self._try(start, new, rising, len(new))
         chosen, few, many, count = self.room, 0, len(new), len(new) - len(out)
         while out and many - few > 1 and self.work > 0:
@@ -102,9 +102,38 @@ class Filling:
             count = (few + many) // 2
         self.room = chosen
         self.refused.clear()
+        if out:
+            self._exchange(new)
         for want in rising:
             if self.room.spot[want.number] is None:
                 self._place(want, _DEPTH)
+
+    def _exchange(self, new: list[Want]) -> None:
+        """Leave out who takes more for who takes less: equals, as many, and more is left for those that come after."""
+        room = self.room
+        placed = [want for want in new if room.spot[want.number] is not None]
+        placed.sort(key=lambda want: (-self._takes(want), want.number))
+        for want in sorted((want for want in new if room.spot[want.number] is None), key=_smallest):
+            for other in placed:
+                taken = self._takes(other)
+                if taken <= want.size or self.work <= 0:
+                    break
+                self.work -= 40
+                mark = len(room.trail)
+                room.lift(other.number)
+                spot = room.find(want)
+                if spot is not None:
+                    room.put(want.number, spot)
+                    if self._takes(want) < taken:
+                        break
+                room.back(mark)
+
+    def _takes(self, want: Want) -> int:
+        """Bytes that nobody else can have where it is."""
+        spot = self.room.spot[want.number]
+        if spot is None:
+            return 0
+        return sum(self.room.ground.free[card] for card in spot[1]) if want.alone else want.size
 
     def _try(
         self, start: Room, new: list[Want], rising: list[Want], count: int
@@ -115,12 +144,12 @@ class Filling:
         small = {want.number for want in rising[:count]}
         turn = [want for want in new if want.number in small] + rising[count:]
         out = [want for want in turn if not self._place(want, 0)]
-        return (len(out), self._missing(), -sum(want.size for want in out)), out
+        return (len(out), self._missing(), sum(map(self._takes, new))), out
 
     def _mend(self, wants: list[Want]) -> None:
         """Lay small parts of the fleet out anew for those who have no place, or had to move."""
         room = self.room
-        for want in sorted(wants, key=lambda want: (want.size, want.number)):
+        for want in sorted(wants, key=_smallest):
             for figure in (0, 1) if want.home is not None else (2,):
                 if self.work <= 0 or want.meek:
                     break
@@ -133,9 +162,6 @@ class Filling:
     def _try_windows(self, want: Want, figure: int) -> None:
         room = self.room
         for nodes in islice(windows(room, want), _WINDOWS):
-            spot = room.spot[want.number]
-            if spot is not None and spot[0] not in nodes:
-                nodes = sorted({*nodes, spot[0]})
             if self.work <= 0:
                 return
             done, work = mend(room, want, figure, nodes, _QUESTION)
@@ -323,3 +349,7 @@ def loss(missing: Iterable[Want], moved: Iterable[Want] = ()) -> Loss:
 
 def _biggest(want: Want) -> tuple[int, int, int]:
     return -want.count, -want.size, want.number
+
+
+def _smallest(want: Want) -> tuple[int, int]:
+    return want.size, want.number

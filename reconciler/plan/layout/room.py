@@ -303,7 +303,7 @@ class Room:
         return row
 
     def _some(self, want: Want) -> Spot | None:
-        """Cards of one machine: where the fewest others would do as well, then where they are fullest."""
+        """Cards of one machine: where they are fullest, then where the fewest others would do as well."""
         best: tuple[int, int, int] | None = None
         chosen: list[int] = []
         count, least = want.count, want.need << _BITS
@@ -311,14 +311,14 @@ class Room:
             row = self.row(node, bare=want.alone)
             start = bisect_left(row, least)
             fit = len(row) - start
-            if fit < count or (best is not None and fit > best[0]) or not self._may_enter(want, node):
+            if fit < count or not self._may_enter(want, node):
                 continue
             keys = row[start:]
             if want.cards is not None or want.meek:
                 keys = [key for key in keys if self._welcome(want, key & _CARD)]
                 if len(keys) < count:
                     continue
-            score = fit, sum(keys[:count]) >> _BITS, node
+            score = sum([key >> _BITS for key in keys[:count]]), len(keys), node
             if best is None or score < best:
                 best, chosen = score, keys
         if best is None:

@@ -54,6 +54,8 @@ class Search:
     node_marks: list[tuple[int, int]] = field(init=False)
     twins: list[int] = field(init=False)
     """By want: itself and those after it that it makes no difference to swap it with, as bits."""
+    ranks: dict[int, int] = field(init=False)
+    """Priority → how many there are below it."""
     bounds: Bounds = field(init=False)
     failed: set[tuple[object, ...]] = field(init=False, default_factory=set[tuple[object, ...]])
     found: dict[int, Spot] = field(init=False, default_factory=dict[int, Spot])
@@ -79,6 +81,7 @@ class Search:
         self.may = [everywhere if want.cards is None else _bits(want.cards) & everywhere for want in self.wants]
         self.machine = [_bits(cards) for cards in ground.cards_of]
         self._mark(settled=meek)
+        self.ranks = {priority: rank for rank, priority in enumerate(sorted({want.priority for want in self.wants}))}
         keys = [(want.priority, want.need, want.host, want.kind, want.home) for want in self.wants]
         self.twins = [
             _bits(other for other in range(one, len(keys)) if keys[other] == keys[one] and keys[one][4] is None)
@@ -273,7 +276,7 @@ class Search:
         return 0 if self.shut[card] and not owners else self.left[card], state, self.spare[card], mark, owners, 0
 
     def _spots(self, position: int, waiting: int) -> Iterator[Spot]:
-        """Its home, then the places that differ, the tightest first."""
+        """Its home, then the places that differ: where it drives out the least, then the tightest."""
         want = self.wants[position]
         home = want.home
         if home is not None:
@@ -297,10 +300,27 @@ class Search:
             for classes, cards in self._choices(want, node, there, rest):
                 if (key, classes) not in seen and (node, cards) != home:
                     seen.add((key, classes))
-                    rows.append((sum(self.left[card] for card in cards), node, (node, cards)))
+                    harm = sum(self._harm(want, card, rest) for card in cards)
+                    rows.append((harm, sum(self.left[card] for card in cards), (node, cards)))
         rows.sort()
         for row in rows:
             yield row[2]
+
+    def _harm(self, want: Want, card: int, waiting: int) -> int:
+        """What it would cost those who might stay on this card and are still to be placed, the higher the dearer."""
+        owners = self.marks[card][1] & waiting
+        if not owners:
+            return 0
+        there = [other for position, other in enumerate(self.wants) if owners >> position & 1]
+        short = want.need + sum(other.need for other in there) - self.left[card]
+        if want.alone or any(other.alone for other in there):
+            short = 1 << 60
+        harm = 0
+        for other in sorted(there, key=lambda other: (other.priority, other.cost)):
+            if short > 0:
+                harm += (other.cost + 1) << 10 * self.ranks[other.priority]
+                short -= other.need
+        return harm
 
     def _choices(self, want: Want, node: int, usable: int, waiting: int) -> Iterator[tuple[object, tuple[int, ...]]]:
         """Each set of classes of cards once, with the first cards of those classes."""

@@ -4,6 +4,7 @@ The rest of the fleet stays as it is, so each question is small, and answered fo
 """
 
 from collections.abc import Iterable, Iterator
+from heapq import nsmallest
 
 from reconciler.plan.layout.room import Room, Want
 from reconciler.plan.layout.search import Search, Worth
@@ -11,6 +12,8 @@ from reconciler.plan.layout.search import Search, Worth
 _CROWD = 14
 """Replicas in a window, about."""
 _NODES = 6
+_WAITING = 4
+"""Others without a place that may be tried there too."""
 
 
 def worth(room: Room, wants: Iterable[Want]) -> Worth:
@@ -54,15 +57,17 @@ def windows(room: Room, want: Want) -> Iterator[list[int]]:
             if wants[number].priority < want.priority and not wants[number].fixed
         )
         slack.append((-free - soft, node))
-    order = [node for _, node in sorted(slack)]
+    spot = room.spot[want.number]
+    fixed = sorted({place[0] for place in (want.home, spot) if place is not None})
+    order = [node for _, node in sorted(slack) if node not in fixed]
     seen: set[tuple[int, ...]] = set()
     for stride in (1, 2, 3):
         for start in range(len(order)):
-            nodes: list[int] = []
+            nodes = fixed.copy()
             crowd = 0
             for node in order[start::stride]:
                 crowd += len({number for card in ground.cards_of[node] for number in room.tenants[card]})
-                if nodes and (crowd > _CROWD or len(nodes) >= _NODES):
+                if len(nodes) > len(fixed) and (crowd > _CROWD or len(nodes) >= _NODES):
                     break
                 nodes.append(node)
             key = tuple(sorted(nodes))
@@ -83,8 +88,14 @@ def mend(room: Room, want: Want, figure: int, nodes: list[int], steps: int) -> t
         if spot is not None and spot[0] in inside and not other.fixed and not other.meek
     ]
     matter = [other for other in there if other.priority >= want.priority]
-    if room.spot[want.number] is None or want not in matter:
-        matter.append(want)
+    # others who wait may take its turn, or wait instead of someone who stands there
+    waiting = [
+        other
+        for other in room.wants
+        if other.priority >= want.priority and room.spot[other.number] is None and not other.meek and other is not want
+    ]
+    matter += [want, *nsmallest(_WAITING, waiting, key=lambda other: (other.size, other.number))]
+    matter = list({other.number: other for other in matter}.values())
     stood = [(other.number, room.spot[other.number]) for other in there]
     mark = len(room.trail)
     figures = worth(room, matter)
