@@ -97,6 +97,11 @@ def test_every_fourth_layer_attends_where_the_file_says_only_how_often() -> None
     assert [bool(layer.state) for layer in found.layers] == [True, True, True, False] * 2
 
 
+def test_last_layers_may_use_what_earlier_ones_cached() -> None:
+    found = good(head(SMALL, **{"llama.attention.shared_kv_layers": 1}))
+    assert [layer.attention for layer in found.layers] == ["full", "none"]
+
+
 def test_heads_may_differ_from_layer_to_layer() -> None:
     found = good(head(SMALL, **{"llama.attention.head_count_kv": [4, 2]}))
     assert [layer.kv_heads for layer in found.layers] == [4, 2]
