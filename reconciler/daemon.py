@@ -17,7 +17,8 @@ from reconciler.act import logs, secrets
 from reconciler.act.perform import perform
 from reconciler.act.process import ProcessRuntime
 from reconciler.api.server import Server
-from reconciler.desk import Desk, keep_asked, read_asked
+from reconciler.desk import Desk, keep, read_kept
+from reconciler.engines import headers
 from reconciler.journal import open_journal
 from reconciler.loop import Loop, Outside
 from reconciler.model.answers import Info
@@ -29,7 +30,9 @@ from reconciler.model.status import Event
 from reconciler.observe import host, inventory, ports
 from reconciler.observe.gather import Look
 from reconciler.observe.gpus import Gpus
+from reconciler.observe.headers import Headers
 from reconciler.observe.probes import Prober
+from reconciler.observe.weighing import Weighing
 from reconciler.plan.happenings import Happening
 from reconciler.plan.summary import Summary
 from reconciler.spec.load import Loader
@@ -109,7 +112,7 @@ class _Daemon:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         state = os.path.abspath(settings.state)
-        self.asked = os.path.join(state, "asked.json")
+        self.kept = os.path.join(state, "memory.json")
         self.loader = Loader(settings.fleet, clock=time.monotonic)
         self.events = Events(os.path.join(state, "events.db"), on_degraded=lambda _: None)
         self.runtime = ProcessRuntime(state, on_change=self._changed)
@@ -119,6 +122,7 @@ class _Daemon:
             clock=time.monotonic,
             on_change=self._wake_from_thread,
         )
+        self.weighing = Weighing(Headers(clock=time.monotonic, on_change=self._weighed), time.monotonic)
         self.prober = Prober(clock=time.monotonic, on_change=self._changed)
         self.look = Look(
             instances=lambda: self.runtime.table,
@@ -126,6 +130,7 @@ class _Daemon:
             host=host.look,
             ports=ports.listening,
             prober=self.prober,
+            weighing=self.weighing,
             on_ready=self.runtime.note_ready,
         )
         outside = Outside(
@@ -134,7 +139,7 @@ class _Daemon:
             demand=dict,
             perform=self._perform,
             publish=self._publish,
-            keep=lambda memory: keep_asked(self.asked, memory),
+            keep=lambda memory: keep(self.kept, memory),
             clock=time.monotonic,
             degraded=self._degraded,
         )
@@ -155,10 +160,12 @@ class _Daemon:
 
     def _remembered(self) -> Memory:
         try:
-            return read_asked(self.asked)
+            return read_kept(self.kept)
         except (ValueError, OSError) as error:
-            os.replace(self.asked, f"{self.asked}.broken")
-            log.warning("%s; it was set aside, and what was asked for by command is forgotten", error)
+            os.replace(self.kept, f"{self.kept}.broken")
+            log.warning(
+                "%s; it was set aside: what was asked by command and what was measured is forgotten", error
+            )
             return Memory()
 
     async def live(self) -> None:
@@ -221,6 +228,9 @@ class _Daemon:
         seen = (fleet.workloads, fleet.revision.commit if fleet.revision else None)
         if seen[0] is not self.revision[0] or seen[1] != self.revision[1]:
             self.revision = seen
+            # what a model weighs matters where there are GPUs to place it on
+            placed = fleet.workloads.values() if self.gpus.look() != () else ()
+            self.weighing.want({source for workload in placed for source in headers.wanted(workload)})
             if fleet.revision is not None:
                 self.stale_revision.set()
         return fleet, loaded.look_again_at
@@ -256,6 +266,10 @@ class _Daemon:
     def _edited(self, paths: frozenset[str] | None) -> None:
         self.loader.touch(paths)
         self.loop.wake()
+
+    def _weighed(self) -> None:
+        self.weighing.changed()
+        self._wake_from_thread()
 
     def _wake_from_thread(self) -> None:
         if self.running is not None:

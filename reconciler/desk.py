@@ -31,38 +31,44 @@ class Logs(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """The part of memory that outlives the daemon: what operators asked for."""
+class _Kept:
+    """The part of memory that outlives the daemon: what operators asked for, and what was measured."""
 
     overrides: dict[str, Override] = field(default_factory=dict[str, Override])
     restarts: dict[str, int] = field(default_factory=dict[str, int])
     consents: tuple[str, ...] = ()
+    measured: dict[str, int] = field(default_factory=dict[str, int])
 
 
-_ASKED = TypeAdapter(Asked)
+_KEPT = TypeAdapter(_Kept)
 
 
-def read_asked(path: str) -> Memory:
-    """What was asked for in earlier lives. Raises ValueError where the file is there and cannot be understood."""
+def read_kept(path: str) -> Memory:
+    """What is remembered of earlier lives. Raises ValueError where the file is there and cannot be understood."""
     try:
         with open(path, "rb") as file:
-            asked = _ASKED.validate_json(file.read())
+            kept = _KEPT.validate_json(file.read())
     except FileNotFoundError:
         return Memory()
     except ValidationError as error:
         raise ValueError(f"cannot understand {path}: {error.errors()[0]['msg']}") from None
-    return Memory(overrides=asked.overrides, restarts=asked.restarts, consents=frozenset(asked.consents))
+    return Memory(
+        overrides=kept.overrides, restarts=kept.restarts, consents=frozenset(kept.consents), measured=kept.measured
+    )
 
 
-def keep_asked(path: str, memory: Memory) -> None:
+def keep(path: str, memory: Memory) -> None:
     """Write it down durably: an operator has been told that it is so. Raises OSError."""
-    asked = Asked(
-        overrides=dict(memory.overrides), restarts=dict(memory.restarts), consents=tuple(sorted(memory.consents))
+    kept = _Kept(
+        overrides=dict(memory.overrides),
+        restarts=dict(memory.restarts),
+        consents=tuple(sorted(memory.consents)),
+        measured=dict(memory.measured),
     )
     beside = f"{path}.new"
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
     try:
-        os.write(descriptor, _ASKED.dump_json(asked, indent=1))
+        os.write(descriptor, _KEPT.dump_json(kept, indent=1))
         os.fsync(descriptor)
     finally:
         os.close(descriptor)

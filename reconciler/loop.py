@@ -13,12 +13,13 @@ from typing import TypeVar
 from reconciler.model.errors import ActionError
 from reconciler.model.fleet import Fleet
 from reconciler.model.memory import Failure, Memory
-from reconciler.model.observation import Demand, Observation, Unknown
+from reconciler.model.observation import Demand, Observation
 from reconciler.model.plan import Action, Drain, Forget, Plan, Stop, Update
 from reconciler.model.status import Reason
 from reconciler.plan.happenings import Happening, failed, happenings
 from reconciler.plan.planner import plan
 from reconciler.plan.prune import believed
+from reconciler.plan.settle import lasting, settled
 from reconciler.plan.summary import Pass, Summary, summarise
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class Outside:
     """Raises ActionError."""
     publish: Callable[[Summary, Sequence[Happening]], None]
     keep: Callable[[Memory], None]
-    """Keeps what operators asked for beyond the daemon's life."""
+    """Keeps what is `lasting` of it beyond the daemon's life."""
     clock: Callable[[], float]
     degraded: Callable[[], tuple[str, ...]]
 
@@ -91,6 +92,7 @@ class Loop:
         self._settle(fleet, observation)
         fleet = believed(fleet, self.memory)
         decided = plan(fleet, observation, demand, self.memory, now)
+        self.memory = replace(self.memory, lulls=decided.lulls)
         self.passes += 1
         self.fleet, self.observation, self.plan = fleet, observation, decided
         for action in decided.actions:
@@ -152,33 +154,13 @@ class Loop:
             self.outside.publish(self.summary, (failed(action, reason, message),))
 
     def _settle(self, fleet: Fleet, observation: Observation) -> None:
-        """Drop from memory what this look shows to be over."""
-        instances, memory = observation.instances, self.memory
-        if isinstance(instances, Unknown):
-            return
-        names = {slot.rpartition("/")[0] for slot in instances} if memory.consents else set[str]()
-        settled = replace(
-            memory,
-            restarts={s: r for s, r in memory.restarts.items() if s in instances and instances[s].launch.run <= r},
-            consents=frozenset(
-                name
-                for name in memory.consents
-                if fleet.missing is not None or (name in names and name not in fleet.workloads)
-            ),
-            draining={slot: since for slot, since in memory.draining.items() if slot in instances},
-            failures={
-                slot: failure
-                for slot, failure in memory.failures.items()
-                if slot in fleet.slots or slot.rpartition("/")[0] in fleet.workloads or slot in instances
-            },
-        )
-        if settled != memory:
-            self.memory = settled
-            if (settled.restarts, settled.consents) != (memory.restarts, memory.consents):
-                try:
-                    self.outside.keep(settled)
-                except OSError as error:
-                    log.warning("cannot keep what was asked for by command: %s", error)
+        """Take into memory what this look shows, and keep what is to outlive us."""
+        before, self.memory = self.memory, settled(self.memory, fleet, observation)
+        if lasting(self.memory) != lasting(before):
+            try:
+                self.outside.keep(self.memory)
+            except OSError as error:
+                log.warning("cannot keep what is to be remembered: %s", error)
 
     def _publish(self, looked: Pass) -> None:
         before = self.summary

@@ -15,7 +15,7 @@ from reconciler.engines.written import settings
 from reconciler.model.fleet import Needs, Workload, split_slot
 from reconciler.model.kinds import Engine, Model, Node, Service, Workable
 from reconciler.model.observation import Gpu, Host
-from reconciler.model.plan import Launch, Probe, Strikes
+from reconciler.model.plan import Launch, Probe, Size, Strikes
 from reconciler.model.source import Source
 
 DIALECTS: dict[str, Dialect] = {"llamacpp": llamacpp.DIALECT, "vllm": vllm.DIALECT}
@@ -23,6 +23,12 @@ LATER = ("sglang", "ollama", "tgi", "triton")
 """Engines of the language that this version does not drive."""
 
 _GIB = 2**30
+
+
+def sizes_itself(engine: str) -> bool:
+    """Whether an engine of this name measures what is free on its GPUs when it starts."""
+    dialect = DIALECTS.get(engine)
+    return dialect is not None and dialect.sizes_itself
 
 
 def default_engine(source: str) -> str:
@@ -132,13 +138,14 @@ def launch(
     run: int,
     gpus: tuple[Gpu, ...],
     port: int | None,
+    size: Size,
     strikes: Strikes,
     host: Host,
     node: Node,
 ) -> Launch | Refusal:
     """Everything needed to start one run at a place; or why it cannot run there."""
     spec = what.spec
-    where = Where(index=split_slot(slot)[1], gpus=gpus, memory=what.needs.memory, port=port, host=host)
+    where = Where(index=split_slot(slot)[1], gpus=gpus, memory=size.memory, port=port, host=host)
     if spec.kind == "Service":
         command = template.render_service(spec, where)
     elif what.template is not None:
@@ -159,9 +166,11 @@ def launch(
         directory=spec.directory if spec.kind == "Service" else None,
         gpus=tuple([gpu.uuid for gpu in gpus]),
         indices=tuple([gpu.index for gpu in gpus]),
-        memory=what.needs.memory,
+        memory=size.memory,
+        basis=size.basis,
+        within=size.within,
         port=port,
-        probe=probe(what, gpus),
+        probe=probe(what, gpus, size.memory),
         files=command.files,
         fingerprint=what.fingerprint,
         live=what.live,
@@ -170,8 +179,8 @@ def launch(
     )
 
 
-def probe(what: Workload, gpus: tuple[Gpu, ...] = ()) -> Probe:
-    """How its instances are asked whether they work. A change of it is live."""
+def probe(what: Workload, gpus: tuple[Gpu, ...] = (), memory: int | None = None) -> Probe:
+    """How its instances are asked whether they work; `memory`: bytes on each GPU. A change of it is live."""
     health, is_model = what.health, what.spec.kind == "Model"
     path = health.path
     if path is None and is_model:
@@ -179,7 +188,7 @@ def probe(what: Workload, gpus: tuple[Gpu, ...] = ()) -> Probe:
     if health.start == "auto":
         start = 300.0
         if gpus:
-            held = what.needs.memory if what.needs.memory is not None else max(gpu.memory for gpu in gpus)
+            held = memory if memory is not None else max(gpu.memory for gpu in gpus)
             start += 20.0 * held * len(gpus) / _GIB
     else:
         start = health.start.total_seconds()
@@ -210,4 +219,4 @@ def _probe(  # noqa: PLR0917 -- the key of its cache
     )
 
 
-__all__ = ["DIALECTS", "LATER", "Command", "Refusal", "default_engine", "launch", "probe", "workload"]
+__all__ = ["DIALECTS", "LATER", "Command", "Refusal", "default_engine", "launch", "probe", "sizes_itself", "workload"]

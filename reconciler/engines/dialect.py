@@ -52,6 +52,8 @@ class Dialect:
     """Schemes of `source` it can take."""
     cpu: bool
     """Whether it can run without a GPU."""
+    sizes_itself: bool = False
+    """Whether it measures what is free on its GPUs when it starts: then nothing else may load there meanwhile."""
     health: str = "/health"
     """HTTP path that answers 2xx when ready."""
 

@@ -62,4 +62,4 @@ def _render(workload: Workload, model: Model, where: Where) -> Command | Refusal
     return Command(argv=(*argv, *model.args), env=env, files=tuple(files))
 
 
-DIALECT = Dialect(render=_render, sources=("hf", "file", "modelscope"), cpu=False)
+DIALECT = Dialect(render=_render, sources=("hf", "file", "modelscope"), cpu=False, sizes_itself=True)

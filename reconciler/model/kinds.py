@@ -105,9 +105,13 @@ class Replicas(Spec):
     """How many instances, when it may vary."""
 
     min: int = Field(default=1, ge=0, le=1000)
-    """As many run always; 0 starts none until `holdfast scale` or a waiting request asks for one."""
+    """As many run always; 0 starts none until a waiting request, or `holdfast scale`, asks for one."""
     max: int | None = Field(default=None, ge=1, le=1000)
     """As many run at most; the same as `min` when not given (1 if `min` is 0)."""
+    idle: Duration = Field(default=timedelta(minutes=15), ge=timedelta(seconds=1))
+    """How long fewer must have been needed until one is let go; sooner where another model needs its place."""
+    target_queue: int = Field(default=4, ge=1, le=10000)
+    """Requests that may wait for each replica before one more is started, up to `max`."""
 
     @model_validator(mode="after")
     def _ordered(self) -> "Replicas":
@@ -136,8 +140,9 @@ class Health(Spec):
 class Update(Spec):
     """How an instance is let go and replaced."""
 
-    strategy: Literal["replace"] = "replace"
-    """`replace`: the old instance ends before the new one starts."""
+    strategy: Literal["surge", "replace"] | None = None
+    """`surge`: one instance more is started first, where there is room for it, so that nothing is down. Else, and with
+    `replace`, the old one ends before the new one starts. By default `surge` for models, `replace` for services."""
     drain: Duration = timedelta(minutes=2)
     """How long requests in flight may take to finish before the instance is asked to end."""
     grace: Duration = timedelta(seconds=10)
@@ -198,15 +203,17 @@ class Runs(Resource):
     runtime: Literal["auto", "process"] = "auto"
     """What it runs under: `process` is a process group of its own under a small keeper; `auto` chooses."""
     gpus: Count = None
-    """GPUs for each replica: a number, or which; 0 is CPU only. Not given: one, or none on a machine without any."""
+    """GPUs for each replica: a number, or which; 0 is CPU only. Not given: as many as it needs, or none."""
     memory: Literal["auto"] | Size = "auto"
-    """GPU memory for each replica on each of its GPUs; `auto` takes its GPUs whole."""
+    """GPU memory for each replica on each of its GPUs; `auto` is measured, before that estimated from its headers."""
     env: Env = Field(default_factory=dict)
     """Environment variables; a value may be `{secret: name}`. Nothing else of the daemon's environment is passed on."""
     replicas: Copies = live(1)
-    """How many instances: a number from 0, or `{min, max}`."""
+    """How many instances: a number from 0, or `{min, max, idle, target_queue}`."""
     priority: int = live(100, ge=0, le=1000)
-    """Who is placed first when not everything fits, 0–1000."""
+    """Who wins when not everything fits, 0–1000: what runs gives way to higher ones, and comes back when it can."""
+    preemption: Literal["lower", "never"] = live("lower")
+    """`lower`: takes places of lower priorities, gives way to higher; `never`: takes from nobody, yields to nobody."""
     health: Health = live(Health())
     """How to tell that an instance works."""
     update: Update = live(Update())
@@ -215,6 +222,11 @@ class Runs(Resource):
     """Labels a machine must carry to run it."""
     paused: bool = live(False)
     """Nothing is done to it until it is unpaused: what runs goes on running."""
+
+    @property
+    def scaling(self) -> Replicas:
+        """How the number of its replicas follows demand, where it may vary."""
+        return self.replicas if isinstance(self.replicas, Replicas) else Replicas(min=self.replicas)
 
     @property
     def bounds(self) -> tuple[int, int]:
@@ -251,6 +263,11 @@ class Model(Runs):
     aliases: Strings = live(())
     """Other model names that requests may use."""
 
+    @property
+    def strategy(self) -> Literal["surge", "replace"]:
+        """How its instances are replaced."""
+        return self.update.strategy or "surge"
+
 
 class Service(Runs):
     """Any supporting program: a vector store, a tracker, a metrics server."""
@@ -262,6 +279,11 @@ class Service(Runs):
     """A fixed port it listens on; without it, `{port}` in command or env is leased from the node's range."""
     directory: str | None = Field(default=None, pattern=r"^/")
     """Working directory, an absolute path; a private directory of the instance by default."""
+
+    @property
+    def strategy(self) -> Literal["surge", "replace"]:
+        """How its instances are replaced: two at once could write to the same files."""
+        return self.update.strategy or "replace"
 
 
 class Engine(Resource):
@@ -321,12 +343,9 @@ Workable = Model | Service
 KINDS: dict[str, type[AnyResource]] = {cls.__name__: cls for cls in get_args(AnyResource)}
 
 LATER: dict[str, str] = {
-    "preemption": "nothing is preempted in this version; remove the line",
     "idle_action": "models are not put to sleep in this version; remove the line",
     "weight": "there is no gateway to weigh traffic in this version; remove the line",
     "limits": "there is no gateway to enforce limits in this version; remove the line",
-    "idle": "there is no gateway to see idleness in this version; remove the key",
-    "target_queue": "there is no gateway to see queues in this version; remove the key",
     "image": "containers are not run in this version; write command",
     "metrics": "engines' metrics are not read in this version; remove the line",
 }

@@ -49,3 +49,7 @@ class Memory:
     """Workloads that may be pruned though many go at once."""
     draining: Mapping[str, float] = field(default_factory=dict[str, float])
     """By slot: since when it gets nothing new, seconds of CLOCK_MONOTONIC."""
+    lulls: Mapping[str, float] = field(default_factory=dict[str, float])
+    """By workload: since when fewer replicas are needed than run, seconds of CLOCK_MONOTONIC."""
+    measured: Mapping[str, int] = field(default_factory=dict[str, int])
+    """By fingerprint: bytes that an instance of it was seen to take of each of its GPUs, at most."""

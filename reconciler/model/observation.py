@@ -6,6 +6,7 @@ from typing import Literal
 
 from reconciler.model.plan import Launch, Strikes
 from reconciler.model.status import Reason
+from reconciler.model.weights import Unreadable, Weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,6 +186,12 @@ class Observation:
     """TCP ports that something listens on, ours included."""
     healthy: Mapping[str, str] = field(default_factory=dict[str, str])
     """Index of instances: the digest of each that is healthy."""
+    weights: Mapping[str, Weights | Unreadable | Unknown] = field(
+        default_factory=dict[str, "Weights | Unreadable | Unknown"]
+    )
+    """By source (`file:` ones by their absolute path): what the headers tell of model files."""
+    reading: frozenset[str] = frozenset()
+    """Sources whose headers are being read for the first time."""
 
 
 def healthy_of(instances: Mapping[str, Instance]) -> dict[str, str]:
@@ -198,6 +205,8 @@ class Wish:
 
     waiting: int = 0
     in_flight: int = 0
+    since: float | None = None
+    """Since when the oldest of those waiting does, seconds of CLOCK_MONOTONIC."""
 
 
 Demand = Mapping[str, Wish]

@@ -34,6 +34,23 @@ class Probe:
     """Model name that the tiny request asks for."""
 
 
+Basis = Literal["declared", "measured", "estimated", "whole"]
+"""How the memory of an instance is known: from its file, an earlier run, the headers of its weights, or not at all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """What one replica takes."""
+
+    gpus: int = 0
+    """0 runs on the CPU."""
+    memory: int | None = None
+    """Bytes on each of them; None takes them whole."""
+    basis: Basis = "whole"
+    within: float | None = None
+    """How far an estimate may be off, as a share: 0.08 is printed ±8 %."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Launch:
     """Everything that is needed to start one run of an instance: the executor decides nothing."""
@@ -54,6 +71,10 @@ class Launch:
     """Indices of those GPUs when it was placed, for people: indices shift."""
     memory: int | None = None
     """Bytes promised on each of its GPUs; None: whole."""
+    basis: Basis = "whole"
+    """How that figure was known."""
+    within: float | None = None
+    """How far an estimate may be off, as a share: 0.08 is printed ±8 %."""
     port: int | None = None
     probe: Probe
     files: tuple[str, ...] = ()
@@ -172,6 +193,8 @@ class Plan:
     """Sorted by subject."""
     wake_at: float | None = None
     """When to look again though nothing happens, seconds of CLOCK_MONOTONIC."""
+    lulls: Mapping[str, float] = field(default_factory=dict[str, float])
+    """By workload: since when fewer replicas are needed than run; handed back with the next pass's Memory."""
 
     def __str__(self) -> str:
         return "\n".join(map(str, (*self.actions, *self.blocked))) or "nothing to do"

@@ -18,6 +18,8 @@ class Reason(StrEnum):
     ScaledDown = "ScaledDown"
     RestartAsked = "RestartAsked"
     StopAsked = "StopAsked"
+    Preempted = "Preempted"
+    Moved = "Moved"
     # what went wrong
     Exited = "Exited"
     OutOfMemory = "OutOfMemory"
@@ -32,6 +34,7 @@ class Reason(StrEnum):
     # why nothing is done
     NoFreeGpu = "NoFreeGpu"
     NoNode = "NoNode"
+    Waiting = "Waiting"
     PortTaken = "PortTaken"
     NoFreePort = "NoFreePort"
     BackingOff = "BackingOff"

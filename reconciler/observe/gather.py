@@ -25,6 +25,7 @@ from reconciler.observe import host as machine
 from reconciler.observe import inventory, ports, processes
 from reconciler.observe.inventory import Inventory
 from reconciler.observe.probes import Prober
+from reconciler.observe.weighing import Weighed
 
 Instances = Mapping[str, Instance]
 T = TypeVar("T")
@@ -41,11 +42,13 @@ class Look:
         host: Callable[[], Host],
         ports: Callable[[], frozenset[int] | Unknown],
         prober: Prober,
+        weighing: Callable[[], Weighed] = Weighed,
         on_ready: Callable[[str, float], object] = lambda _slot, _since: None,
     ) -> None:
         """`on_ready(slot, since)` is told when a run becomes ready, so that its record can say so."""
         self._instances, self._gpus, self._host, self._ports = instances, gpus, host, ports
         self._prober = prober
+        self._weighing = weighing
         self._on_ready = on_ready
         self._merged: dict[str, Instance] = {}
         self._healthy: dict[str, str] = {}
@@ -61,10 +64,16 @@ class Look:
     def __call__(self) -> Observation:
         """Look at everything once. A change of instances that nobody told of is noticed where their number shows it."""
         instances, gpus, host, ports = self._instances(), self._gpus(), self._host(), self._ports()
+        weighed = self._weighing()
         if isinstance(instances, Unknown):
             self._changed = None  # whatever happens until it is known again was not told
             return Observation(
-                host=host, gpus=self._holders.named(gpus, self._merged), instances=instances, ports=ports
+                host=host,
+                gpus=self._holders.named(gpus, self._merged),
+                instances=instances,
+                ports=ports,
+                weights=weighed.weights,
+                reading=weighed.reading,
             )
         self._merge(instances)
         return Observation(
@@ -73,6 +82,8 @@ class Look:
             instances=self._merged,
             ports=ports,
             healthy=self._healthy,
+            weights=weighed.weights,
+            reading=weighed.reading,
         )
 
     def _merge(self, instances: Instances) -> None:

@@ -8,7 +8,8 @@ from reconciler.model.memory import Memory, Override
 from reconciler.model.observation import Instance, Observation, Unknown
 from reconciler.model.plan import Plan
 from reconciler.model.status import Reason
-from reconciler.plan.planner import paused, wanted
+from reconciler.plan.planner import paused
+from reconciler.plan.scaling import wanted
 
 MOST = 1000
 """Replicas that one workload may be scaled to."""
@@ -119,7 +120,7 @@ def scale(memory: Memory, fleet: Fleet, name: str, replicas: int | None) -> Orde
     if replicas == workload.replicas[0] == workload.replicas[1]:
         override = replace(override, replicas=None, declared=None)
     changed = _override(memory, name, override)
-    count = wanted(workload, changed, {})
+    count = wanted(workload, changed, {}, present=0, now=0.0).count
     if override.replicas is None:
         says = f"{name} runs as many replicas as its file says: {count}"
     else:

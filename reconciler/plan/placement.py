@@ -1,9 +1,10 @@
-"""Where: GPUs by memory (best fit) and ports by lease. Everything promised counts as taken.
+"""What is free this moment: memory of GPUs, and ports by lease. Everything promised counts as taken.
 
-The signature is `Room.of(…)` once a pass, then `room.choose(needs)`, `room.lease(…)` and `room.take(…)` for each start.
+`Room.of(…)` once a pass, then `room.why_not(…)`, `room.lease(…)` and `room.take(…)` for each start. Where a replica
+belongs is decided in `arrange.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -11,12 +12,9 @@ from reconciler.model.fleet import Needs
 from reconciler.model.kinds import Node
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Exited, Gpu, Instance, Observation, Unknown
-from reconciler.model.plan import Launch, Start
-from reconciler.model.quantity import print_size
+from reconciler.model.plan import Launch, Size, Start
 from reconciler.model.status import Reason
-
-_WHOLE = 0.9
-"""Part of a card that must be free to be taken whole: a display or a monitoring agent holds a little."""
+from reconciler.plan.cards import WHOLE, amount, left, strangers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,41 +32,28 @@ class _Card:
     gpu: Gpu
     free: int
     strangers: int
-    tenants: list[str] = field(default_factory=list[str])
+    launches: list[Launch] = field(default_factory=list[Launch])
     closed: bool = False
     """Taken whole, or by one that does not share."""
 
-    def why_not(self, needs: Needs) -> str | None:
-        """Why it cannot be one of this workload's GPUs; None if it can."""
-        if needs.ids and str(self.gpu.index) not in needs.ids and self.gpu.uuid not in needs.ids:
-            return "not one of gpus.ids"
-        if needs.models and not any(model in self.gpu.model for model in needs.models):
-            return f"is {self.gpu.model}"
-        if self.gpu.memory < needs.least:
-            return f"has {print_size(self.gpu.memory)} in all"
+    def why_not(self, size: Size, *, share: bool) -> str | None:
+        """Why a replica of this size cannot start on it now; None if it can."""
         if self.closed:
-            return f"taken whole by {', '.join(sorted(self.tenants))}"
-        if self.tenants and (needs.memory is None or not needs.share):
-            return f"shared by {', '.join(sorted(self.tenants))}"
-        wanted = needs.memory if needs.memory is not None else int(self.gpu.memory * _WHOLE)
-        if self.free < wanted:
-            return f"{self.left()}"
-        return None
+            return f"taken whole by {self.tenants}"
+        if self.launches and (size.memory is None or not share):
+            return f"shared by {self.tenants}"
+        wanted = size.memory if size.memory is not None else int(self.gpu.memory * WHOLE)
+        return left(self.gpu, self.free, self.strangers) if self.free < wanted else None
+
+    @property
+    def tenants(self) -> str:
+        """Who is on it, in words."""
+        return ", ".join(sorted(launch.slot for launch in self.launches))
 
     def share(self, launch: Launch) -> int:
         """Bytes that a launch on it takes: what was promised, or what it holds where that is more."""
         held = sum(holder.memory for holder in self.gpu.holders if holder.slot == launch.slot)
         return max(launch.memory if launch.memory is not None else self.gpu.memory, held)
-
-    def left(self) -> str:
-        """`46.1 GiB of 80.0 GiB free; 12.0 GiB held by pid 4242 python, not ours`."""
-        text = f"{print_size(max(0, self.free))} of {print_size(self.gpu.memory)} free"
-        held = [f"{print_size(h.memory)} held by pid {h.pid} {h.name}" for h in self.gpu.holders if h.slot is None]
-        if held:
-            text += "; " + ", ".join(held) + ", not ours"
-        elif self.strangers >= 2**30:
-            text += f"; {print_size(self.strangers)} held by others"
-        return text
 
 
 @dataclass(slots=True)
@@ -95,7 +80,7 @@ class Room:
         gpus, ports = observation.gpus, observation.ports
         room = cls(
             node=node,
-            cards=None if isinstance(gpus, Unknown) else {gpu.uuid: _card(gpu, node) for gpu in gpus},
+            cards=None,
             unknown=gpus.reason if isinstance(gpus, Unknown) else "",
             ports=None if isinstance(ports, Unknown) else set(ports),
             leasable=node.port_range,
@@ -103,8 +88,10 @@ class Room:
         held = _held(observation, memory)
         if room.ports is not None:
             room.ports.update(filter(None, [launch.port for launch in held]))
-        if room.cards:
-            for launch in held:
+        if not isinstance(gpus, Unknown):
+            promised = [launch for launch in held if launch.gpus]
+            room.cards = {gpu.uuid: _card(gpu, node, promised) for gpu in gpus}
+            for launch in promised:
                 room._occupy(launch)
         return room
 
@@ -118,7 +105,7 @@ class Room:
         for uuid in launch.gpus:
             if self.cards is not None and (card := self.cards.get(uuid)) is not None:
                 card.free -= card.share(launch)
-                card.tenants.append(launch.slot)
+                card.launches.append(launch)
                 card.closed = card.closed or launch.memory is None
 
     def fits(self, launch: Launch) -> NoRoom | None:
@@ -129,7 +116,7 @@ class Room:
             card = self.cards.get(uuid) if self.cards is not None else None
             if card is None:
                 return NoRoom(reason=Reason.NoFreeGpu, detail=f"gpu {index} cannot be seen")
-            why = card.why_not(Needs(gpus=1, memory=launch.memory))
+            why = card.why_not(Size(gpus=1, memory=launch.memory), share=True)
             if why is not None:
                 return NoRoom(reason=Reason.NoFreeGpu, detail=f"gpu {index}: {why}")
         return None
@@ -140,33 +127,30 @@ class Room:
         if cards is not None and launch.gpus:
             cards = dict(cards)
             for uuid in launch.gpus:
-                if (card := cards.get(uuid)) is not None and launch.slot in card.tenants:
-                    tenants = list(card.tenants)
-                    tenants.remove(launch.slot)
-                    free, closed = card.free + card.share(launch), card.closed and launch.memory is not None
-                    cards[uuid] = replace(card, free=free, tenants=tenants, closed=closed)
+                if (card := cards.get(uuid)) is not None and launch in card.launches:
+                    rest = [other for other in card.launches if other is not launch]
+                    free, closed = card.free + card.share(launch), any(other.memory is None for other in rest)
+                    cards[uuid] = replace(card, free=free, launches=rest, closed=closed)
         return replace(self, cards=cards, freed=launch.port)
 
-    def choose(self, needs: Needs) -> tuple[Gpu, ...] | NoRoom:
-        """The GPUs for one replica: of those that fit, the fullest, so that big holes stay whole."""
-        if not needs.labels.items() <= self.node.labels.items():
-            return self._no_node(needs)
-        if needs.gpus == 0:
-            return ()
-        if self.cards is None:
-            return NoRoom(reason=Reason.Unknown, detail=f"cannot place on gpus that cannot be seen: {self.unknown}")
-        if needs.gpus is None and not self.cards and needs.cpu:
-            return ()
-        count = needs.gpus or 1
-        if not self.cards:
-            return NoRoom(reason=Reason.NoFreeGpu, detail=f"needs {_gpus(count)}, and this machine has none")
-        why_not = {uuid: card.why_not(needs) for uuid, card in self.cards.items()}
-        fits = sorted((self.cards[uuid] for uuid, why in why_not.items() if why is None), key=_fullest_first)
-        if len(fits) >= count:
-            return tuple(sorted((card.gpu for card in fits[:count]), key=lambda gpu: gpu.index))
-        size = f" with {print_size(needs.memory)} free" if needs.memory is not None else " to itself"
-        each = "; ".join(f"gpu {self.cards[uuid].gpu.index}: {why}" for uuid, why in why_not.items() if why is not None)
-        return NoRoom(reason=Reason.NoFreeGpu, detail=f"needs {_gpus(count)}{size}; {each}")
+    def why_not(self, gpus: Iterable[Gpu], size: Size, *, share: bool) -> str | None:
+        """Why a replica cannot start on these GPUs now; None if it can."""
+        cards = self.cards or {}
+        why = [(gpu.index, cards[gpu.uuid].why_not(size, share=share)) for gpu in gpus]
+        return "; ".join(f"gpu {index}: {words}" for index, words in why if words is not None) or None
+
+    def beside(self, gpus: Iterable[Gpu]) -> list[Launch]:
+        """What is on any of these GPUs."""
+        return [launch for gpu in gpus for launch in (self.cards or {})[gpu.uuid].launches]
+
+    def labelled(self, needs: Needs) -> NoRoom | None:
+        """Why this machine is none of those a workload may run on; None if it is."""
+        if needs.labels.items() <= self.node.labels.items():
+            return None
+        labels = self.node.labels
+        missing = [f"{key}: {value}" for key, value in needs.labels.items() if labels.get(key) != value]
+        detail = f"needs a machine labelled {', '.join(missing)}; label this Node, or edit nodes"
+        return NoRoom(reason=Reason.NoNode, detail=detail)
 
     def lease(self, wish: int | Literal["leased"] | None, before: int | None) -> int | NoRoom | None:
         """A port nobody has: the fixed one, the one it had before, or the first free one of the node's range."""
@@ -192,12 +176,6 @@ class Room:
     def _taken(self, port: int) -> bool:
         return self.ports is not None and port in self.ports and port != self.freed
 
-    def _no_node(self, needs: Needs) -> NoRoom:
-        labels = self.node.labels
-        missing = [f"{key}: {value}" for key, value in needs.labels.items() if labels.get(key) != value]
-        detail = f"needs a machine labelled {', '.join(missing)}; label this Node, or edit nodes"
-        return NoRoom(reason=Reason.NoNode, detail=detail)
-
 
 def _held(observation: Observation, memory: Memory) -> list[Launch]:
     """What runs, ends, or was promised."""
@@ -215,15 +193,7 @@ def _held(observation: Observation, memory: Memory) -> list[Launch]:
     return held
 
 
-def _card(gpu: Gpu, node: Node) -> _Card:
-    ours = sum(holder.memory for holder in gpu.holders if holder.slot is not None)
-    strangers = max(0, gpu.used - ours)
-    return _Card(gpu=gpu, free=gpu.memory - node.reserved - strangers, strangers=strangers)
-
-
-def _fullest_first(card: _Card) -> tuple[int, int]:
-    return card.free, card.gpu.index
-
-
-def _gpus(count: int) -> str:
-    return "one gpu" if count == 1 else f"{count} gpus"
+def _card(gpu: Gpu, node: Node, launches: Iterable[Launch]) -> _Card:
+    promised = {launch.slot: amount(launch, gpu) for launch in launches if gpu.uuid in launch.gpus}
+    others = strangers(gpu, promised)
+    return _Card(gpu=gpu, free=gpu.memory - node.reserved - others, strangers=others)

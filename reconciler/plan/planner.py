@@ -4,16 +4,24 @@ What differs is what is looked at: a slot that carries the right digest and is h
 """
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reconciler.model.fleet import Fleet, Workload, slot, split_slot
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Demand, Instance, Observation, Ready, Running, Unknown
-from reconciler.model.plan import Action, Blocked, Plan
+from reconciler.model.plan import Action, Blocked, Plan, Start
 from reconciler.model.status import Reason
 from reconciler.plan import prune
+from reconciler.plan.arrange import arrange
 from reconciler.plan.backoff import HEALTHY_AFTER
-from reconciler.plan.slots import Decision, Facts, Later, Removal, decide
+from reconciler.plan.cards import stock
+from reconciler.plan.draft import Draft
+from reconciler.plan.facts import Facts
+from reconciler.plan.rollout import Rollout, rollout
+from reconciler.plan.scaling import Wanted, wanted
+from reconciler.plan.slots import Decision, Later, Removal, decide
+
+NO_ROOM = frozenset({Reason.NoFreeGpu, Reason.PortTaken, Reason.NoFreePort, Reason.Waiting, Reason.Unknown})
 
 
 def plan(fleet: Fleet, observation: Observation, demand: Demand, memory: Memory, now: float) -> Plan:
@@ -39,6 +47,8 @@ def plan(fleet: Fleet, observation: Observation, demand: Demand, memory: Memory,
     verdict = _Verdict(fleet=fleet, facts=facts, held=prune.held(fleet, leftovers, instances, memory))
     verdict.wake_at = forgiven_at
     verdict.blocked.extend(blocked for name, blocked in verdict.held.items() if name in fleet.workloads)
+    verdict.wish(names)
+    names += verdict.arrange(names)
     for name in names:
         _decide(verdict, name, leftovers.get(name, ()))
     for problem in fleet.problems:
@@ -48,19 +58,8 @@ def plan(fleet: Fleet, observation: Observation, demand: Demand, memory: Memory,
         actions=tuple(verdict.actions),
         blocked=tuple(sorted(verdict.blocked, key=lambda blocked: (blocked.subject, blocked.reason, blocked.detail))),
         wake_at=verdict.wake_at,
+        lulls=verdict.lulls,
     )
-
-
-def wanted(workload: Workload, memory: Memory, demand: Demand) -> int:
-    """How many replicas should run now."""
-    override = memory.overrides.get(workload.name)
-    if override is not None and override.stopped:
-        return 0
-    if override is not None and override.replicas is not None and override.declared == workload.replicas:
-        return override.replicas
-    fewest, most = workload.replicas
-    wish = demand.get(workload.name)
-    return min(most, 1) if fewest == 0 and wish is not None and wish.waiting + wish.in_flight else fewest
 
 
 def paused(workload: Workload, memory: Memory) -> bool:
@@ -77,21 +76,74 @@ class _Verdict:
     facts: Facts
     held: Mapping[str, Blocked]
     """Workloads that are gone from the files, and may not be pruned."""
+    wishes: dict[str, Wanted] = field(default_factory=dict[str, Wanted])
+    """How many replicas are to run of each workload that is looked at."""
     actions: list[Action] = field(default_factory=list[Action])
     blocked: list[Blocked] = field(default_factory=list[Blocked])
     wake_at: float | None = None
 
+    @property
+    def lulls(self) -> Mapping[str, float]:
+        """Since when fewer replicas are needed than run."""
+        return {name: wish.lull for name, wish in self.wishes.items() if wish.lull is not None}
+
+    def wish(self, names: Iterable[str]) -> None:
+        """Say how many replicas these are to have, and how they get from what they were to what they are to be."""
+        facts = self.facts
+        for name in names:
+            workload = self.fleet.workloads.get(name)
+            if workload is None:
+                continue
+            present = facts.present(workload)
+            wish = self.wishes[name] = wanted(workload, facts.memory, facts.demand, present=present, now=facts.now)
+            self.wake(wish.until)
+            turn = rollout(workload, wish.count, facts.instances, facts.memory)
+            if turn is not None and not paused(workload, facts.memory):
+                facts.rollouts[name] = turn
+
+    def arrange(self, names: Iterable[str]) -> list[str]:
+        """Find out where everything belongs that takes GPUs, if any of these does. Who else has to go for it."""
+        facts, workloads = self.facts, self.fleet.workloads
+        gpus = facts.observation.gpus
+        asking = [name for name in names if name in workloads and workloads[name].needs.gpus != 0]
+        if not asking or isinstance(gpus, Unknown):
+            return []
+        kept = {name for name in self.wishes if paused(workloads[name], facts.memory)}
+        reserved = facts.node.reserved
+        facts.arrangement = arrange(
+            Draft(
+                fleet=self.fleet,
+                observation=facts.observation,
+                instances=facts.instances,
+                memory=facts.memory,
+                demand=facts.demand,
+                cards=stock(gpus, facts.instances, facts.memory, reserved=reserved, now=facts.now),
+                counts={name: wish.count for name, wish in self.wishes.items() if name not in kept},
+                surges={turn.surge: name for name, turn in facts.rollouts.items() if turn.surge},
+                kept=frozenset(kept | self.held.keys()),
+                now=facts.now,
+            )
+        )
+        self.wake(facts.arrangement.until)
+        victims = {split_slot(slot)[0] for slot in facts.arrangement.victims}
+        more = sorted(victims - self.wishes.keys(), key=lambda name: (-_priority(self.fleet, name), name))
+        self.wish(more)
+        return more
+
+    def wake(self, at: float | None) -> None:
+        """Look again then at the latest."""
+        if at is not None:
+            self.wake_at = at if self.wake_at is None else min(at, self.wake_at)
+
     def add(self, decision: Decision | None) -> None:
-        until = None
+        """Take in what was decided about one slot."""
         if isinstance(decision, Later):
-            until = decision.at
+            self.wake(decision.at)
         elif isinstance(decision, Blocked):
             self.blocked.append(decision)
-            until = decision.until
+            self.wake(decision.until)
         elif decision is not None:
             self.actions.append(decision)
-        if until is not None:
-            self.wake_at = until if self.wake_at is None else min(until, self.wake_at)
 
 
 def _decide(verdict: _Verdict, name: str, leftovers: Iterable[str]) -> None:
@@ -104,7 +156,7 @@ def _decide(verdict: _Verdict, name: str, leftovers: Iterable[str]) -> None:
         for gone in sorted(leftovers, key=split_slot):
             verdict.add(decide(gone, Removal(Reason.NotInFleet) if blocked is None else "keep", facts))
         return
-    count = wanted(workload, facts.memory, facts.demand)
+    count = verdict.wishes[name].count
     extra = facts.slots_beyond(name, count, workload.replicas[0], leftovers)
     if paused(workload, facts.memory):
         slots = [slot(name, index) for index in range(count)]
@@ -112,12 +164,34 @@ def _decide(verdict: _Verdict, name: str, leftovers: Iterable[str]) -> None:
             detail = "paused: nothing is done to it; to go on, `holdfast resume` it or remove paused from its file"
             verdict.add(Blocked(subject=name, reason=Reason.Paused, detail=detail))
         return
-    override = facts.memory.overrides.get(name)
-    why = Reason.StopAsked if override is not None and override.stopped else Reason.ScaledDown
+    turn = facts.rollouts.get(name)
+    if turn is not None and turn.surge:
+        verdict.add(_surge(turn, workload, facts))
+        turn = facts.rollouts[name]
     for gone in extra:
-        verdict.add(decide(gone, Removal(why, workload.update), facts))
+        if turn is None or gone != turn.surge:
+            verdict.add(decide(gone, Removal(_why_extra(workload, facts), workload.update), facts))
     for index in range(count):
         verdict.add(decide(slot(name, index), workload, facts))
+
+
+def _surge(turn: Rollout, workload: Workload, facts: Facts) -> Decision | None:
+    """Have one replica more; where there is no room for it, replicas are replaced in their place instead."""
+    decision = decide(turn.surge, workload, facts)
+    if isinstance(decision, Blocked) and turn.surge not in facts.instances and decision.reason in NO_ROOM:
+        facts.rollouts[workload.name] = replace(turn, surge="")
+        return None
+    if isinstance(decision, Start) and decision.reason is Reason.NotRunning and turn.outdated:
+        return replace(decision, reason=Reason.SpecChanged, detail=f"serves while {turn.outdated[0]} is replaced")
+    return decision
+
+
+def _why_extra(workload: Workload, facts: Facts) -> Reason:
+    """Why there are more replicas than are wanted."""
+    override = facts.memory.overrides.get(workload.name)
+    if override is not None and override.stopped:
+        return Reason.StopAsked
+    return Reason.ScaledDown if workload.replicas[0] == workload.replicas[1] else Reason.Idle
 
 
 def _leftovers(fleet: Fleet, instances: Mapping[str, Instance], unsettled: Collection[str]) -> dict[str, list[str]]:
@@ -156,7 +230,7 @@ def _forgiven_at(instance: Instance, digest: str) -> float | None:
 
 def _asked_about(fleet: Fleet, memory: Memory, demand: Demand) -> set[str]:
     """Workloads about which memory or clients have something to say."""
-    names = {name for names in (memory.overrides, demand) for name in names}
+    names = {name for names in (memory.overrides, memory.lulls, demand) for name in names}
     names.update(split_slot(text)[0] for slots in (memory.restarts, memory.draining, memory.failures) for text in slots)
     return names & fleet.workloads.keys()
 

@@ -1,23 +1,18 @@
 """One slot at a time: what an instance owes to its workload, and how it is started, replaced, kept or let go."""
 
 import json
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 
 from reconciler import engines
 from reconciler.model.fleet import Workload, split_slot
-from reconciler.model.kinds import Node
 from reconciler.model.kinds import Update as UpdateSpec
-from reconciler.model.memory import Failure, Memory
+from reconciler.model.memory import Failure
 from reconciler.model.observation import (
-    Demand,
     Exited,
     Failing,
-    Gpu,
     Instance,
     NotReady,
-    Observation,
     Ready,
     Recorded,
     Running,
@@ -27,9 +22,10 @@ from reconciler.model.observation import (
 )
 from reconciler.model.plan import Action, Blocked, Drain, Forget, Launch, Start, Stop, Strikes, Update
 from reconciler.model.status import Reason
-from reconciler.plan import backoff
+from reconciler.plan import backoff, starts
 from reconciler.plan.changes import changes
-from reconciler.plan.placement import NoRoom, Room
+from reconciler.plan.facts import Facts
+from reconciler.plan.layout import Victim
 from reconciler.plan.words import ended, in_a_row
 
 _CLEAN = Strikes()
@@ -57,38 +53,6 @@ class Removal:
 
 Fate = Workload | Removal | Literal["keep"]
 """What is to become of a slot: it runs as its workload says, goes, or stays as it was last started."""
-
-
-@dataclass(slots=True)
-class Facts:
-    """What one pass knows, and the room that is left while it decides."""
-
-    observation: Observation
-    instances: Mapping[str, Instance]
-    """Those of the observation."""
-    node: Node
-    memory: Memory
-    demand: Demand
-    now: float
-    _room: Room | None = None
-
-    def free(self) -> Room:
-        """The room that is left. Counting it takes a look at every instance, so it is counted when it is asked for."""
-        if self._room is None:
-            self._room = Room.of(self.observation, self.memory, self.node)
-        return self._room
-
-    def slots_beyond(self, name: str, count: int, declared: int, leftovers: Iterable[str]) -> list[str]:
-        """Slots of a workload that exist and are not wanted: beyond its files' number, or within it but scaled down."""
-        if count >= declared and not leftovers:
-            return []
-        within = [text for index in range(count, declared) if (text := f"{name}/{index}") in self.instances]
-        return sorted({*within, *(text for text in leftovers if split_slot(text)[1] >= count)}, key=split_slot)
-
-    def owes(self, slot: str, workload: Workload) -> bool:
-        """Whether an instance is not what its workload asks for."""
-        instance = self.instances[slot]
-        return instance.digest != workload.digest or not isinstance(instance.phase, Running)
 
 
 def decide(slot: str, fate: Fate, facts: Facts) -> Decision | None:
@@ -138,8 +102,11 @@ def _run(instance: Instance, workload: Workload, facts: Facts) -> Decision | Non
 def _running(instance: Instance, phase: Running, workload: Workload, facts: Facts, *, asked: bool) -> Decision | None:
     """What a running instance owes: a replacement, an update, or nothing but time."""
     slot, launch, readiness = instance.slot, instance.launch, phase.readiness
-    probe = engines.probe(workload, _gpus_of(launch, facts))
+    probe = engines.probe(workload, facts.gpus(launch.gpus), launch.memory)
     reason, detail = None, ""
+    victim = facts.arrangement.victims.get(slot) if facts.arrangement is not None else None
+    if victim is not None:
+        return _give_way(launch, workload, victim, facts)
     if asked:
         reason = Reason.RestartAsked
     elif launch.fingerprint != workload.fingerprint:
@@ -174,10 +141,23 @@ def _running(instance: Instance, phase: Running, workload: Workload, facts: Fact
 def _replace(instance: Instance, workload: Workload, facts: Facts, reason: Reason, detail: str) -> Decision:
     """End a run so that the next pass starts its successor; unless the successor could not be started."""
     slot, launch = instance.slot, instance.launch
-    successor = _launch(slot, workload, facts, facts.free().without(launch), before=launch, strikes=_CLEAN)
+    successor = starts.launch(slot, workload, facts, facts.free().without(launch), before=launch, strikes=_CLEAN)
     if isinstance(successor, Blocked):
         return replace(successor, detail=f"{successor.detail}; {slot} goes on as it was ({reason.value})")
+    rollout = facts.rollouts.get(workload.name)
+    if rollout is not None and (waits := rollout.waits(slot)):
+        return Blocked(subject=slot, reason=Reason.Waiting, detail=f"{waits} to be replaced ({detail or reason.value})")
     return _let_go(launch, facts, workload.update, reason=reason, detail=detail)
+
+
+def _give_way(launch: Launch, workload: Workload, victim: Victim, facts: Facts) -> Decision:
+    """Leave a place to those that it goes to."""
+    gained = ", ".join(victim.gained) or "others"
+    if victim.to is None:
+        return _let_go(launch, facts, workload.update, reason=Reason.Preempted, detail=f"for {gained}")
+    indices = ",".join(str(gpu.index) for gpu in facts.gpus(victim.to.cards))
+    detail = f"to gpu {indices}, for {gained}"
+    return _let_go(launch, facts, workload.update, reason=Reason.Moved, detail=detail)
 
 
 def _let_go(launch: Launch, facts: Facts, update: UpdateSpec, *, reason: Reason, detail: str = "") -> Decision:
@@ -240,36 +220,11 @@ def _start(
     detail: str = "",
 ) -> Start | Blocked:
     """Start the run that follows `before`, if there is room for it."""
-    launch = _launch(slot, workload, facts, facts.free(), before=before, strikes=strikes)
+    launch = starts.launch(slot, workload, facts, facts.free(), before=before, strikes=strikes)
     if isinstance(launch, Blocked):
         return launch
     facts.free().take(launch)
     return Start(slot=slot, launch=launch, reason=reason, detail=detail)
-
-
-def _launch(
-    slot: str, workload: Workload, facts: Facts, room: Room, *, before: Launch | None, strikes: Strikes
-) -> Launch | Blocked:
-    """The launch of the run after `before`, at the place the room has for it; or why there is none."""
-    gpus = room.choose(workload.needs)
-    if isinstance(gpus, NoRoom):
-        return Blocked(subject=slot, reason=gpus.reason, detail=gpus.detail)
-    port = room.lease(workload.needs.port, before.port if before is not None else None)
-    if isinstance(port, NoRoom):
-        return Blocked(subject=slot, reason=port.reason, detail=port.detail)
-    launch = engines.launch(
-        workload,
-        slot=slot,
-        run=before.run + 1 if before is not None else 1,
-        gpus=gpus,
-        port=port,
-        strikes=strikes,
-        host=facts.observation.host,
-        node=facts.node,
-    )
-    if isinstance(launch, engines.Refusal):
-        return Blocked(subject=slot, reason=launch.reason, detail=launch.detail)
-    return launch
 
 
 def _failed(slot: str, failure: Failure, fate: Fate, now: float) -> Blocked | None:
@@ -279,13 +234,6 @@ def _failed(slot: str, failure: Failure, fate: Fate, now: float) -> Blocked | No
     if edited or now >= until:
         return None
     return Blocked(subject=slot, reason=failure.reason, detail=failure.detail, until=until)
-
-
-def _gpus_of(launch: Launch, facts: Facts) -> tuple[Gpu, ...]:
-    gpus = facts.observation.gpus
-    if not launch.gpus or isinstance(gpus, Unknown):
-        return ()
-    return tuple(gpu for gpu in gpus if gpu.uuid in launch.gpus)
 
 
 def _grace(update: UpdateSpec) -> float:
@@ -311,4 +259,4 @@ def _cause(end: Exited) -> Reason:
     return Reason.OutOfMemory if end.oom else Reason.Exited
 
 
-__all__ = ["Decision", "Facts", "Later", "Removal", "decide"]
+__all__ = ["Decision", "Later", "Removal", "decide"]

@@ -1,6 +1,6 @@
 """Reported: turns what was declared, seen and decided into a Status. Pure; rows of unchanged inputs are reused."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, assert_never
 
@@ -34,7 +34,8 @@ from reconciler.model.status import (
     Status,
     WorkloadStatus,
 )
-from reconciler.plan.planner import paused, wanted
+from reconciler.plan.planner import paused
+from reconciler.plan.scaling import wanted
 from reconciler.plan.words import ended
 
 UNROUTED_AFTER = 2
@@ -195,11 +196,19 @@ def _inputs(chosen: set[str], looked: Pass, memory: Memory) -> dict[str, Inputs]
             actions=tuple(actions.get(name, ())),
             draining=tuple(draining.get(name, ())),
             override=memory.overrides.get(name),
-            wanted=wanted(workload, memory, looked.demand) if workload is not None else 0,
+            wanted=_wanted(workload, instances.get(name, ()), looked, memory),
         )
         for name in chosen
         if name in fleet.workloads or name in instances or name in broken
     }
+
+
+def _wanted(workload: Workload | None, instances: Iterable[Instance], looked: Pass, memory: Memory) -> int:
+    """How many replicas are to run."""
+    if workload is None:
+        return 0
+    present = sum(not isinstance(instance.phase, Exited) for instance in instances)
+    return wanted(workload, memory, looked.demand, present=present, now=looked.now).count
 
 
 def _row(inputs: Inputs, memory: Memory, indices: Mapping[str, int]) -> WorkloadStatus:
@@ -310,6 +319,7 @@ def _conditions(
     """Ready, Reconciling and Stalled, set in this one place."""
     blocked = [item for item in inputs.blocked if item.reason is not Reason.Paused]
     first = blocked[0] if blocked else None
+    stuck = next((item for item in blocked if item.reason is not Reason.Waiting), None)
     busy = next(iter(inputs.actions), None)
     on_its_way = next((r for r in replicas if r.state in ("starting", "stopping", "draining", "recorded")), None)
     unseen = any(replica.state == "unknown" for replica in replicas)
@@ -329,11 +339,13 @@ def _conditions(
         moving = Condition(
             type="Reconciling", status="True", reason=reason, message=f"{on_its_way.slot} {on_its_way.state}"
         )
+    elif first is not None and first.reason is Reason.Waiting:
+        moving = Condition(type="Reconciling", status="True", reason=Reason.Waiting, message=first.detail)
     else:
         moving = Condition(type="Reconciling", status="False", reason=Reason.Converged)
     stalled = Condition(type="Stalled", status="False", reason=Reason.Converged)
-    if first is not None:
-        stalled = Condition(type="Stalled", status="True", reason=first.reason, message=first.detail)
+    if stuck is not None:
+        stalled = Condition(type="Stalled", status="True", reason=stuck.reason, message=stuck.detail)
     return ready, moving, stalled
 
 

@@ -43,7 +43,6 @@ _WORDS = {
 _LATER_VALUES = {
     ("runtime", "docker"): "cannot be docker yet: containers are not run in this version; write auto or process",
     ("runtime", "systemd"): "cannot be systemd yet: units are not written in this version; write auto or process",
-    ("update.strategy", "surge"): "cannot be surge yet: no spare instance is started in this version; write replace",
 }
 
 

@@ -8,7 +8,7 @@ from reconciler import engines
 from reconciler.model.fleet import Fleet
 from reconciler.model.kinds import Cache, Node
 from reconciler.model.observation import Gpu
-from reconciler.model.plan import Launch, Strikes
+from reconciler.model.plan import Launch, Size, Strikes
 from reconciler.model.status import Reason
 from tests.plan.world import GIB, HOST, fleet, gpu
 
@@ -23,6 +23,7 @@ def launched(
         slot=f"{workload.name}/0",
         run=1,
         gpus=gpus,
+        size=Size(gpus=len(gpus), memory=workload.needs.memory),
         port=9000,
         strikes=Strikes(),
         host=host,
@@ -188,7 +189,7 @@ def test_an_engines_command_is_part_of_its_models_fingerprint_and_its_labels_are
 
 def test_the_deadline_to_become_ready_grows_with_the_memory() -> None:
     workload = next(iter(fleet(BASE + "memory: 10GiB").workloads.values()))
-    assert engines.probe(workload, (gpu(0), gpu(1))).start == 300 + 20 * 10 * 2
+    assert engines.probe(workload, (gpu(0), gpu(1)), 10 * GIB).start == 300 + 20 * 10 * 2
     whole = next(iter(fleet(BASE).workloads.values()))
     assert engines.probe(whole, (gpu(0, memory=80),)).start == 300 + 20 * 80
     assert gpu(0, memory=80).memory == 80 * GIB

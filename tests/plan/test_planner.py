@@ -35,6 +35,7 @@ engine: vllm
 gpus: 1
 memory: 20GiB
 """
+LLAMA = CHAT.replace("engine: vllm", "engine: llamacpp")
 TINY = """
 kind: Service
 name: tiny
@@ -125,8 +126,17 @@ CASES = [
         """,
     ),
     Case(
-        situation="a changed restart field stops the old run, and the next look starts the new one",
+        situation="a changed restart field has one more started first, which serves while the other is replaced",
         fleet=CPU + "context: 4096",
+        on=started(CPU, ports=frozenset({9000})),
+        plan="""
+            start cpu/1 port 9001: SpecChanged (serves while cpu/0 is replaced)
+            blocked cpu/0: Waiting (waits for cpu/1 to be replaced (context default → 4096))
+        """,
+    ),
+    Case(
+        situation="with strategy replace it stops the old run, and the next look starts the new one",
+        fleet=CPU + "context: 4096\nupdate: {strategy: replace}",
         on=started(CPU),
         plan="stop cpu/0: SpecChanged (context default → 4096)",
     ),
@@ -151,7 +161,7 @@ CASES = [
         on=lambda: machine(instance(fleet(CHAT), "chat/0", port=9000, gpus=(gpu(0),)), gpus=(gpu(0, 30),)),
         plan="""
             stop chat/0: SpecChanged (context default → 4096)
-            blocked more/0: NoFreeGpu (needs one gpu with 20.0 GiB free; gpu 0: 10.0 GiB of 30.0 GiB free)
+            blocked more/0: NoFreeGpu (needs one gpu with 20.0 GiB free; gpu 0: 10.0 GiB of 30.0 GiB free beside chat/0)
         """,
     ),
     Case(
@@ -159,17 +169,19 @@ CASES = [
         fleet=CHAT + "---" + CHAT.replace("chat", "more"),
         on=lambda: machine(instance(fleet(CHAT), "chat/0", port=9000, gpus=(gpu(0),)), gpus=(gpu(0, 30),)),
         memory=Memory(in_flight={"chat/0": Stop(slot="chat/0", run=1, grace=1.0, reason=Reason.RestartAsked)}),
-        plan="blocked more/0: NoFreeGpu (needs one gpu with 20.0 GiB free; gpu 0: 10.0 GiB of 30.0 GiB free)",
+        plan="""
+            blocked more/0: NoFreeGpu (needs one gpu with 20.0 GiB free; gpu 0: 10.0 GiB of 30.0 GiB free beside chat/0)
+        """,
     ),
     Case(
         situation="a run on its way and the record it follows take their gpu once",
-        fleet=CHAT + "---" + CHAT.replace("chat", "more"),
-        on=lambda: machine(instance(fleet(CHAT), "chat/0", Recorded(), port=9000, gpus=(gpu(0),)), gpus=(gpu(0, 45),)),
+        fleet=LLAMA + "---" + LLAMA.replace("chat", "more"),
+        on=lambda: machine(instance(fleet(LLAMA), "chat/0", Recorded(), port=9000, gpus=(gpu(0),)), gpus=(gpu(0, 45),)),
         memory=Memory(
             in_flight={
                 "chat/0": Start(
                     slot="chat/0",
-                    launch=instance(fleet(CHAT), "chat/0", run=2, port=9000, gpus=(gpu(0),)).launch,
+                    launch=instance(fleet(LLAMA), "chat/0", run=2, port=9000, gpus=(gpu(0),)).launch,
                     reason=Reason.NotRunning,
                 )
             }
@@ -598,13 +610,25 @@ goes on as it was (SpecChanged))
     ),
     Case(
         situation="two share a gpu by memory, and the promise of the first counts for the second",
-        fleet=CHAT + "replicas: 4",
+        fleet=LLAMA + "replicas: 4",
         on=lambda: machine(gpus=(gpu(0, memory=70),)),
         plan="""
             start chat/0 on gpu 0 port 9000: NotRunning
             start chat/1 on gpu 0 port 9001: NotRunning
             start chat/2 on gpu 0 port 9002: NotRunning
-            blocked chat/3: NoFreeGpu (needs one gpu with 20.0 GiB free; gpu 0: 10.0 GiB of 70.0 GiB free)
+            blocked chat/3: NoFreeGpu (needs one gpu with 20.0 GiB free; gpu 0: 10.0 GiB of 70.0 GiB free beside chat/0, \
+chat/1, chat/2)
+        """,
+    ),
+    Case(
+        situation="engines that measure what is free when they start do so one after the other on a gpu",
+        fleet=CHAT + "replicas: 3",
+        on=lambda: machine(gpus=(gpu(0, memory=30), gpu(1, memory=70))),
+        plan="""
+            start chat/0 on gpu 0 port 9000: NotRunning
+            start chat/1 on gpu 1 port 9001: NotRunning
+            blocked chat/2: Waiting (waits for chat/1 to have loaded on the same gpu: one of the two sizes itself by \
+what is free)
         """,
     ),
     Case(
@@ -619,7 +643,7 @@ goes on as it was (SpecChanged))
         on=lambda: machine(gpus=(gpu(0, memory=30),)),
         plan="""
             start big/0 on gpu 0 port 9000: NotRunning
-            blocked chat/0: NoFreeGpu (needs one gpu with 20.0 GiB free; gpu 0: 10.0 GiB of 30.0 GiB free)
+            blocked chat/0: NoFreeGpu (needs one gpu with 20.0 GiB free; gpu 0: 10.0 GiB of 30.0 GiB free beside big/0)
         """,
     ),
     Case(

@@ -26,7 +26,7 @@ from reconciler.model.observation import (
     Wish,
     healthy_of,
 )
-from reconciler.model.plan import Forget, Launch, Start, Stop, Strikes
+from reconciler.model.plan import Forget, Launch, Size, Start, Stop, Strikes
 from reconciler.model.source import Source
 from reconciler.model.status import Reason
 from reconciler.plan.road import PASSES, road
@@ -110,6 +110,7 @@ def situations(draw: st.DrawFn) -> tuple[Fleet, Observation, Memory]:
                     slot=slot,
                     run=draw(st.integers(1, 5)),
                     gpus=gpus[:wish],
+                    size=Size(gpus=min(wish, count), memory=workload.needs.memory),
                     port=9000 + len(instances) if workload.needs.port else None,
                     strikes=Strikes(count=draw(st.integers(0, 4))),
                     host=HOST,

@@ -24,7 +24,7 @@ from reconciler.model.observation import (
     Unknown,
     healthy_of,
 )
-from reconciler.model.plan import Plan, Strikes
+from reconciler.model.plan import Plan, Size, Strikes
 from reconciler.model.source import Problem, Source
 from reconciler.plan.planner import plan
 
@@ -103,6 +103,7 @@ def instance(
         run=run,
         gpus=gpus,
         port=port,
+        size=Size(gpus=len(gpus), memory=workload.needs.memory),
         strikes=strikes or Strikes(),
         host=HOST,
         node=Node(name="local"),

@@ -14,7 +14,7 @@ from reconciler.loop import Loop, Outside
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Unknown
 from reconciler.model.status import Reason
-from reconciler.plan.planner import wanted
+from reconciler.plan.scaling import wanted
 from reconciler.spec.load import Loader
 from tests.sim.machine import Machine, Process, simulate
 
@@ -53,7 +53,7 @@ class Life:
         fleet, observation = self.loop.fleet, self.loop.observation
         if fleet is None or observation is None or isinstance(observation.instances, Unknown):
             return False
-        slots = {f"{n}/{i}" for n, w in fleet.workloads.items() for i in range(wanted(w, self.loop.memory, {}))}
+        slots = {f"{n}/{i}" for n, w in fleet.workloads.items() for i in range(wanted(w, self.loop.memory, {}, present=0, now=0.0).count)}
         return (
             not self.loop.plan.actions
             and not self.loop.memory.in_flight

@@ -27,16 +27,16 @@ MESSAGES = {
     "memory: {a: 1}": "4:9: memory: cannot be a mapping; write a size such as 18GiB, or a number of bytes; or auto",
     "replicas: 5000": "4:11: replicas: cannot be 5000; choose 0–1000",
     "replicas: {min: 4, max: 2}": "4:25: replicas.max: cannot be 2, below min 4; choose 4 or more",
-    "replicas: {min: 1, idle: 5m}": "4:20: replicas.idle: cannot be used yet: there is no gateway to see idleness in "
-    "this version; remove the key",
-    "preemption: never": "4:1: preemption: cannot be used yet: nothing is preempted in this version; remove the line",
+    "replicas: {min: 1, target_queue: 0}": "4:34: replicas.target_queue: cannot be 0; choose 1–10000",
+    "preemption: always": "4:13: preemption: cannot be 'always'; write lower or never",
+    "idle_action: sleep": "4:1: idle_action: cannot be used yet: models are not put to sleep in this version; remove the "
+    "line",
     "runtime: docker": "4:10: runtime: cannot be docker yet: containers are not run in this version; write auto or "
     "process",
     "runtime: {docker: {image: x}}": "4:10: runtime: cannot be docker yet: containers are not run in this version; "
     "write auto or process",
     "runtime: bare": "4:10: runtime: cannot be 'bare'; write auto or process",
-    "update: {strategy: surge}": "4:20: update.strategy: cannot be surge yet: no spare instance is started in this "
-    "version; write replace",
+    "update: {strategy: recreate}": "4:20: update.strategy: cannot be 'recreate'; write surge or replace",
     "health: {interval: 5x}": "4:20: health.interval: cannot be '5x'; write a duration such as 90s or 10m, or a number "
     "of seconds, up to a year",
     "health: {timeout: 1ms}": "4:19: health.timeout: cannot be '1ms'; choose 50ms or more",

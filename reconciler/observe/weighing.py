@@ -1,0 +1,57 @@
+"""Headers of all that the fleet may place on a GPU: the last answers, put together anew only where one changed."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+
+from reconciler.model.observation import Unknown
+from reconciler.model.weights import Unreadable, Weights
+from reconciler.observe.headers import Headers
+
+_AGAIN = 10.0
+"""Seconds after which it is looked whether a file has become another."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weighed:
+    """What is known."""
+
+    weights: Mapping[str, Weights | Unreadable | Unknown] = field(
+        default_factory=dict[str, "Weights | Unreadable | Unknown"]
+    )
+    """By source."""
+    reading: frozenset[str] = frozenset()
+    """Sources of which nothing is known yet."""
+
+
+class Weighing:
+    """Asked once in each pass, on the event loop: it waits for no file."""
+
+    def __init__(self, headers: Headers, clock: Callable[[], float]) -> None:
+        self._headers = headers
+        self._clock = clock
+        self._wanted: frozenset[str] = frozenset()
+        self._known = Weighed()
+        self._due = 0.0
+
+    def want(self, sources: Collection[str]) -> None:
+        """Know these, and forget all others. `file:` sources by their absolute path."""
+        wanted = frozenset(sources)
+        if wanted != self._wanted:
+            self._wanted = wanted
+            self._headers.keep({(source, "/") for source in wanted})
+            self.changed()
+
+    def changed(self) -> None:
+        """Another answer has come. May be called from any thread."""
+        self._due = 0.0
+
+    def __call__(self) -> Weighed:
+        """What is known now; the very same object where nothing changed."""
+        now = self._clock()
+        if now >= self._due:
+            self._due = now + _AGAIN  # first: an answer that comes meanwhile makes it due again
+            answers = {source: self._headers.look(source, "/") for source in sorted(self._wanted)}
+            weights = {source: answer for source, answer in answers.items() if answer is not None}
+            known = Weighed(weights=weights, reading=frozenset(answers.keys() - weights.keys()))
+            self._known = self._known if known == self._known else known
+        return self._known

@@ -1,0 +1,114 @@
+"""Where every replica belongs: the fleet's wishes and what runs, put to the layout solver a few times a pass.
+
+What runs and is to go (removed, replaced, preempted) holds its memory until it is seen free. So the layout says where
+things belong, `placement.Room` says what is free this moment, and a start waits for the difference.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from reconciler.model.fleet import Workload
+from reconciler.model.observation import Gpu
+from reconciler.model.plan import Size
+from reconciler.model.quantity import print_size
+from reconciler.plan.cards import left, why_never
+from reconciler.plan.draft import Draft
+from reconciler.plan.layout import Answer, Card, Item, Machine, Problem, Seen, Victim, solve
+
+
+@dataclass(slots=True)
+class Arrangement:
+    """The answer of one pass."""
+
+    answer: Answer
+    draft: Draft
+    victims: Mapping[str, Victim]
+    """Who runs and has to go, by slot."""
+    refused: Mapping[str, Answer]
+    """Slots whose successor has no place, so that what runs there goes on; and the answer that said so."""
+
+    @property
+    def until(self) -> float | None:
+        """When another answer may follow though nothing happens, seconds of CLOCK_MONOTONIC."""
+        return self.draft.until
+
+    def place(self, slot: str) -> tuple[Gpu, ...] | None:
+        """The GPUs where a slot belongs, in order of index; None where there is no room for it."""
+        place = None if slot in self.refused else self.answer.places.get(slot)
+        return None if place is None else tuple(self.draft.cards[uuid].gpu for uuid in place.cards)
+
+    def why_not(self, slot: str, workload: Workload) -> str:
+        """Why there is no room for a slot, GPU by GPU."""
+        size = self.draft.size(workload)
+        answer = self.refused.get(slot, self.answer)
+        count = "one gpu" if size.gpus == 1 else f"{size.gpus} gpus"
+        wish = (
+            f"needs {count} to itself" if size.memory is None else f"needs {count} with {print_size(size.memory)} free"
+        )
+        if not self.draft.cards:
+            return f"needs {count}, and this machine has none"
+        words = [(seen.card.index, self._why(seen, workload, size)) for seen in answer.seen(slot)]
+        each = [f"gpu {index}: {why}" for index, why in words if why]
+        fitting = len(words) - len(each)
+        if 0 < fitting < size.gpus:
+            each.append("the other fits" if fitting == 1 else f"the other {fitting} fit")
+        return "; ".join([wish, *each])
+
+    def _why(self, seen: Seen, workload: Workload, size: Size) -> str:
+        """Why one GPU will not do; empty where it would."""
+        card = self.draft.cards[seen.card.uuid]
+        never = why_never(workload.needs, card.gpu)
+        if never:
+            return never
+        if seen.closed:
+            return f"taken whole by {', '.join(seen.tenants)}"
+        if seen.tenants and (size.memory is None or not workload.needs.share):
+            return f"shared by {', '.join(seen.tenants)}"
+        if seen.free >= (size.memory or card.whole):
+            return ""
+        beside = f" beside {', '.join(seen.tenants)}" if seen.tenants else ""
+        return left(card.gpu, seen.free, card.strangers, beside)
+
+
+def arrange(draft: Draft) -> Arrangement:
+    """Where every slot that takes GPUs belongs."""
+    items = draft.items()
+    answer = _solve(draft, (*items, *draft.leaving), then=False)
+    if answer.victims or None in answer.places.values():
+        # it does not all fit beside what leaves: then as it will be once that has left
+        answer = _solve(draft, items, then=True)
+    refused: dict[str, Answer] = {}
+    while stuck := [item for item in items if item.slot in draft.as_is and answer.places[item.slot] is None]:
+        # no room for what they should become: they stay what they are, and their room is theirs
+        refused |= {item.slot: answer for item in stuck}
+        items = [draft.as_is.pop(item.slot) if item in stuck else item for item in items]
+        answer = _solve(draft, items, then=True)
+    return Arrangement(
+        answer=answer,
+        draft=draft,
+        victims={victim.slot: victim for victim in answer.victims},
+        refused=refused,
+    )
+
+
+def _solve(draft: Draft, items: Iterable[Item], *, then: bool) -> Answer:
+    host = draft.observation.host
+    cards = [
+        Card(
+            node=host.name,
+            index=stock.gpu.index,
+            uuid=uuid,
+            model=stock.gpu.model,
+            total=stock.gpu.memory,
+            free=stock.then if then else stock.now,
+            links=stock.gpu.links,
+        )
+        for uuid, stock in draft.cards.items()
+    ]
+    free = {card.uuid: card.free for card in cards}
+    fitting = [draft.homeless(item, free, items) if item.slot in draft.as_is else item for item in items]
+    machine = Machine(name=host.name, host=host.memory)
+    return solve(Problem(machines=(machine,), cards=tuple(cards), items=tuple(fitting)))
+
+
+__all__ = ["Arrangement", "arrange"]

@@ -1,0 +1,225 @@
+"""One pass's problem of placement while it is put together: what is wished and what runs → items for the layout."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from reconciler.model.fleet import Fleet, Needs, Workload, slot, split_slot
+from reconciler.model.memory import Memory
+from reconciler.model.observation import Demand, Exited, Instance, Observation, Ready, Running, Stopping, Unknown, Wish
+from reconciler.model.plan import Launch, Size, Start, Stop
+from reconciler.model.status import Reason
+from reconciler.plan import scaling
+from reconciler.plan.cards import Stock, why_never
+from reconciler.plan.layout import Item, Place
+from reconciler.plan.sizing import size_of
+
+LEFT = frozenset({Reason.Preempted, Reason.Moved, Reason.Idle})
+"""Ends after which no place is kept: it was given to another."""
+PATIENCE = 30.0
+"""Seconds that a request waits behind models of its own priority in use, before one of them has to go for it."""
+RESIDENCE = 2.0
+"""A model stays for at least so many times as long as it took to load."""
+_WANTED = 2000
+"""What is wanted ranks from here, `_WANTED + 2 * priority`; what only lingers ranks below, by its priority."""
+
+
+@dataclass(slots=True)
+class Draft:
+    """What one pass knows of placement. The GPUs must be known."""
+
+    fleet: Fleet
+    observation: Observation
+    instances: Mapping[str, Instance]
+    memory: Memory
+    demand: Demand
+    cards: Mapping[str, Stock]
+    """By UUID, in order of index."""
+    counts: Mapping[str, int]
+    """How many replicas of each workload are to run about which there is something to decide."""
+    surges: Mapping[str, str]
+    """Slots of replicas more, for a roll-out, and their workloads: they take only what is spare."""
+    kept: frozenset[str]
+    """Workloads that stay as they are: paused, broken, or not to be pruned without consent."""
+    now: float
+    _sizes: dict[str, Size] = field(default_factory=dict[str, Size])
+    leaving: list[Item] = field(default_factory=list[Item])
+    """What holds memory and is to go."""
+    as_is: dict[str, Item] = field(default_factory=dict[str, Item])
+    """What runs and is to be replaced, as it is now."""
+    until: float | None = None
+    """When the items are others though nothing happens."""
+    _allowed: dict[tuple[object, ...], frozenset[str] | None] = field(
+        default_factory=dict[tuple[object, ...], frozenset[str] | None]
+    )
+
+    def items(self) -> list[Item]:
+        """Everything that takes GPUs and stays, or is to come. What is to go is in `leaving` afterwards."""
+        return list(self._items())
+
+    def _items(self) -> Iterator[Item]:
+        wished = {slot(name, index): name for name, count in self.counts.items() for index in range(count)}
+        wished |= self.surges
+        for text, name in wished.items():
+            yield from self._wish(text, self.fleet.workloads[name])
+        for text, instance in self.instances.items():
+            if text in wished or not instance.launch.gpus:
+                continue
+            name, _ = split_slot(text)
+            workload = self.fleet.workloads.get(name)
+            if name in self.kept:
+                yield self._hold(text, instance.launch, fixed=True)
+            elif name not in self.counts and workload is not None:
+                yield from self._wish(text, workload)
+            elif not isinstance(instance.phase, Exited):
+                self._leave(text, instance.launch)
+
+    def _wish(self, text: str, workload: Workload) -> Iterator[Item]:
+        """One replica that is to run."""
+        action, instance = self.memory.in_flight.get(text), self.instances.get(text)
+        if isinstance(action, Start):
+            if action.launch.gpus:
+                yield self._hold(text, action.launch, fixed=True)
+            return
+        if instance is None:
+            yield from self._item(text, workload, None)
+            return
+        phase, launch = instance.phase, instance.launch
+        if isinstance(phase, Unknown):
+            if launch.gpus:
+                yield self._hold(text, launch, fixed=True)
+            return
+        going = isinstance(phase, Stopping) or isinstance(action, Stop)
+        asked = phase.asked if isinstance(phase, Stopping | Exited) else action.reason if going and action else None
+        stands = isinstance(phase, Running) and not going and bool(launch.gpus)
+        if stands and launch.fingerprint == workload.fingerprint:
+            # what it was promised is its own, whatever is known better by now
+            yield self._standing(text, workload, launch)
+            return
+        if launch.gpus and not isinstance(phase, Exited) and not stands:
+            self._leave(text, launch)
+        found = list(self._item(text, workload, None if asked in LEFT else launch))
+        if stands and found:
+            self.as_is[text] = self._standing(text, workload, launch)
+        elif stands:
+            self._leave(text, launch)  # it is to run without a GPU
+        yield from found
+
+    def _item(self, text: str, workload: Workload, home: Launch | None) -> Iterator[Item]:
+        """A replica as it is to be; `home`: what it was last, whose place it keeps if it can."""
+        size, needs = self.size(workload), workload.needs
+        if not size.gpus:
+            return
+        allowed = self._allowed_for(needs, size)
+        at = None
+        if home is not None and len(home.gpus) == size.gpus and (allowed is None or allowed.issuperset(home.gpus)):
+            at = Place(node=self.observation.host.name, cards=home.gpus)
+        surge = text in self.surges and at is None
+        rank, fixed = (0, False) if surge else self._rank(text, workload)
+        yield Item(
+            slot=text,
+            priority=rank,
+            count=size.gpus,
+            memory=size.memory,
+            share=needs.share,
+            allowed=allowed,
+            at=at,
+            fixed=fixed,
+            never=surge or workload.spec.preemption == "never",
+            cost=self._cost(text),
+            standing=int(1000 * (self.demand.get(workload.name, Wish()).since or 0.0)),
+        )
+
+    def _standing(self, text: str, workload: Workload, launch: Launch) -> Item:
+        """A replica that runs and may be moved or preempted."""
+        rank, fixed = self._rank(text, workload)
+        never = workload.spec.preemption == "never"
+        return replace(self._hold(text, launch, fixed=fixed), priority=rank, never=never, cost=self._cost(text))
+
+    def _hold(self, text: str, launch: Launch, *, fixed: bool = False) -> Item:
+        """What a launch has been promised, or has taken where that is more; where it is."""
+        workload = self.fleet.workloads.get(split_slot(text)[0])
+        memory = launch.memory
+        if memory is not None:
+            memory = max([memory, *(self.cards[uuid].held(text) for uuid in launch.gpus if uuid in self.cards)])
+        return Item(
+            slot=text,
+            priority=_WANTED,
+            count=len(launch.gpus),
+            memory=memory,
+            share=workload is None or workload.needs.share,
+            at=Place(node=self.observation.host.name, cards=launch.gpus),
+            fixed=fixed,
+        )
+
+    def _leave(self, text: str, launch: Launch) -> None:
+        self.leaving.append(replace(self._hold(text, launch, fixed=True), slot=f"{text} (leaving)"))
+
+    def homeless(self, item: Item, free: Mapping[str, int], items: Iterable[Item]) -> Item:
+        """One that is to grow, without its home where it would not fit there beside those that are at home too."""
+        if item.at is None:
+            return item
+        for uuid in item.at.cards:
+            others = [one for one in items if one is not item and one.at is not None and uuid in one.at.cards]
+            taken = sum(one.memory or 0 for one in others)
+            if others and (item.memory is None or not item.share or any(one.memory is None for one in others)):
+                return replace(item, at=None)
+            if item.memory is not None and taken + item.memory > free.get(uuid, 0):
+                return replace(item, at=None)
+        return item
+
+    def size(self, workload: Workload) -> Size:
+        """What one replica of it takes."""
+        found = self._sizes.get(workload.name)
+        if found is None:
+            reserved = self.fleet.node(self.observation.host.name).reserved
+            found = self._sizes[workload.name] = size_of(workload, self.observation, self.memory, reserved)
+        return found
+
+    def _allowed_for(self, needs: Needs, size: Size) -> frozenset[str] | None:
+        """The GPUs it may use; None: all of them."""
+        whole = size.memory is None
+        key = needs.ids, needs.models, needs.least, whole
+        if key not in self._allowed:
+            good = frozenset(
+                uuid
+                for uuid, card in self.cards.items()
+                if not why_never(needs, card.gpu) and (not whole or card.then >= card.whole)
+            )
+            self._allowed[key] = None if len(good) == len(self.cards) else good
+        return self._allowed[key]
+
+    def _rank(self, text: str, workload: Workload) -> tuple[int, bool]:
+        """Its rank among all, and whether it may not be moved yet."""
+        fewest, most = workload.replicas
+        rank = _WANTED + 2 * workload.priority
+        if fewest == most:
+            return rank, False
+        instance, wish = self.instances.get(text), self.demand.get(workload.name, Wish())
+        phase = instance.phase if instance is not None else None
+        if not isinstance(phase, Running):
+            overdue = wish.since is not None and self.now >= wish.since + PATIENCE
+            if wish.since is not None and not overdue:
+                self._again(wish.since + PATIENCE)
+            return rank + overdue, False
+        if split_slot(text)[1] < scaling.needed(workload, self.demand):
+            return rank, False
+        if not isinstance(phase.readiness, Ready):
+            return workload.priority, True  # it loads: let it be of use once
+        stays = phase.readiness.since + RESIDENCE * (phase.readiness.since - phase.since)
+        if self.now < stays:
+            self._again(stays)
+        return workload.priority, self.now < stays
+
+    def _again(self, at: float) -> None:
+        self.until = at if self.until is None else min(self.until, at)
+
+    def _cost(self, text: str) -> int:
+        """Of letting it go: what it took to load, the less the longer nobody has asked for it; requests in flight."""
+        name, _ = split_slot(text)
+        instance = self.instances.get(text)
+        if instance is None or not isinstance(instance.phase, Running):
+            return 0
+        phase, wish = instance.phase, self.demand.get(name, Wish())
+        loading = phase.readiness.since - phase.since if isinstance(phase.readiness, Ready) else 0.0
+        idle = self.now - self.memory.lulls.get(name, self.now)
+        return int(1000 * (1.0 + loading) / (1.0 + idle)) + 1000 * wish.in_flight

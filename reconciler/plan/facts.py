@@ -1,0 +1,61 @@
+"""What one pass knows, and the room that is left while it decides."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from reconciler.model.fleet import Workload, slot, split_slot
+from reconciler.model.kinds import Node
+from reconciler.model.memory import Memory
+from reconciler.model.observation import Demand, Exited, Gpu, Instance, Observation, Running, Unknown
+from reconciler.plan.arrange import Arrangement
+from reconciler.plan.placement import Room
+from reconciler.plan.rollout import Rollout
+
+
+@dataclass(slots=True)
+class Facts:
+    """What one pass knows, and the room that is left while it decides."""
+
+    observation: Observation
+    instances: Mapping[str, Instance]
+    """Those of the observation."""
+    node: Node
+    memory: Memory
+    demand: Demand
+    now: float
+    arrangement: Arrangement | None = None
+    """Where what takes GPUs belongs; None where nothing of it is to be decided, or the GPUs are not known."""
+    rollouts: dict[str, Rollout] = field(default_factory=dict[str, Rollout])
+    """By workload, where anything that serves is to be replaced."""
+    _room: Room | None = None
+
+    def free(self) -> Room:
+        """The room that is left. Counting it takes a look at every instance, so it is counted when it is asked for."""
+        if self._room is None:
+            self._room = Room.of(self.observation, self.memory, self.node)
+        return self._room
+
+    def slots_beyond(self, name: str, count: int, declared: int, leftovers: Iterable[str]) -> list[str]:
+        """Slots of a workload that exist and are not wanted: beyond its files' number, or within it but scaled down."""
+        if count >= declared and not leftovers:
+            return []
+        within = [text for index in range(count, declared) if (text := f"{name}/{index}") in self.instances]
+        return sorted({*within, *(text for text in leftovers if split_slot(text)[1] >= count)}, key=split_slot)
+
+    def present(self, workload: Workload) -> int:
+        """Replicas of a workload whose number may vary that are there and have not ended."""
+        fewest, most = workload.replicas
+        if fewest == most:
+            return fewest
+        slots = (self.instances.get(slot(workload.name, index)) for index in range(most))
+        return sum(instance is not None and not isinstance(instance.phase, Exited) for instance in slots)
+
+    def owes(self, slot: str, workload: Workload) -> bool:
+        """Whether an instance is not what its workload asks for."""
+        instance = self.instances[slot]
+        return instance.digest != workload.digest or not isinstance(instance.phase, Running)
+
+    def gpus(self, uuids: Collection[str]) -> tuple[Gpu, ...]:
+        """Those of these GPUs that can be seen, in order of index."""
+        gpus = self.observation.gpus
+        return () if not uuids or isinstance(gpus, Unknown) else tuple(gpu for gpu in gpus if gpu.uuid in uuids)

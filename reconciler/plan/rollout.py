@@ -1,0 +1,66 @@
+"""Which replicas may be replaced now, so that no more than one of those that serve is away at a time.
+
+With `surge` one replica more is started first, in the slot after the last, and goes when all others are as declared:
+then nothing is away at all. It takes only what is spare; where there is no room for it, replicas are replaced in place.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from reconciler.model.fleet import Workload, slot
+from reconciler.model.memory import Memory
+from reconciler.model.observation import Instance, Ready, Running
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollout:
+    """How one workload goes from what it was to what it is to be."""
+
+    outdated: tuple[str, ...]
+    """Slots that serve and are to be replaced, in order."""
+    surge: str = ""
+    """The slot of the replica more, while there is anything to replace; empty where there is none."""
+    ready: bool = False
+    """Whether that one serves."""
+    away: str = ""
+    """Another of its replicas, which does not serve yet."""
+
+    def waits(self, slot: str) -> str:
+        """For whom a slot that serves waits before it is replaced; empty where its turn has come."""
+        if slot not in self.outdated:
+            return ""  # it serves nobody
+        if self.away:
+            return f"waits for {self.away}"
+        if self.surge and not self.ready:
+            return f"waits for {self.surge}"
+        return f"waits for {self.outdated[0]}" if slot != self.outdated[0] else ""
+
+
+def rollout(workload: Workload, count: int, instances: Mapping[str, Instance], memory: Memory) -> Rollout | None:
+    """How it stands with the replicas 0 … count-1; None where none that serves is to be replaced."""
+    serving: list[str] = []
+    away = ""
+    for index in range(count):
+        text = slot(workload.name, index)
+        instance = instances.get(text)
+        if instance is None or not _serves(instance):
+            away = away or (text if instance is not None else "")
+        elif outdated(instance, workload, memory):
+            serving.append(text)
+    more = instances.get(slot(workload.name, count)) if count and workload.spec.strategy == "surge" else None
+    ready = more is not None and _serves(more) and not outdated(more, workload, memory)
+    if not serving:
+        # the last one replaced is not there yet: what serves meanwhile stays
+        return Rollout(outdated=(), surge=more.slot, ready=True) if ready and more is not None and away else None
+    surge = slot(workload.name, count) if workload.spec.strategy == "surge" else ""
+    return Rollout(surge=surge, ready=ready, outdated=tuple(serving), away=away)
+
+
+def outdated(instance: Instance, workload: Workload, memory: Memory) -> bool:
+    """Whether what runs is to be replaced: it was made from other settings, or its restart was asked for."""
+    launch = instance.launch
+    return launch.fingerprint != workload.fingerprint or memory.restarts.get(instance.slot, 0) >= launch.run
+
+
+def _serves(instance: Instance) -> bool:
+    return isinstance(instance.phase, Running) and isinstance(instance.phase.readiness, Ready)

@@ -1,0 +1,38 @@
+"""What one look does to memory: what is over is dropped, what was measured is learnt. Pure."""
+
+from dataclasses import replace
+
+from reconciler.model.fleet import Fleet
+from reconciler.model.memory import Memory
+from reconciler.model.observation import Observation, Unknown
+from reconciler.plan.measuring import measured
+
+
+def settled(memory: Memory, fleet: Fleet, observation: Observation) -> Memory:
+    """Memory after a look. The very same where nothing of it changed."""
+    instances = observation.instances
+    if isinstance(instances, Unknown):
+        return memory
+    names = {slot.rpartition("/")[0] for slot in instances} if memory.consents else set[str]()
+    after = replace(
+        memory,
+        restarts={s: r for s, r in memory.restarts.items() if s in instances and instances[s].launch.run <= r},
+        consents=frozenset(
+            name
+            for name in memory.consents
+            if fleet.missing is not None or (name in names and name not in fleet.workloads)
+        ),
+        draining={slot: since for slot, since in memory.draining.items() if slot in instances},
+        failures={
+            slot: failure
+            for slot, failure in memory.failures.items()
+            if slot in fleet.slots or slot.rpartition("/")[0] in fleet.workloads or slot in instances
+        },
+        measured=measured(memory.measured, observation),
+    )
+    return memory if after == memory else after
+
+
+def lasting(memory: Memory) -> tuple[object, ...]:
+    """The part that outlives the daemon."""
+    return memory.overrides, memory.restarts, memory.consents, memory.measured

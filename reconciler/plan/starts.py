@@ -1,0 +1,87 @@
+"""A start: the place where a replica belongs, if that is free this moment, a port, and the launch made of these."""
+
+from collections.abc import Iterable
+
+from reconciler import engines
+from reconciler.engines import headers
+from reconciler.model.fleet import Workload
+from reconciler.model.observation import Gpu, Instance, NotReady, Running, Unknown
+from reconciler.model.plan import Blocked, Launch, Size, Strikes
+from reconciler.model.status import Reason
+from reconciler.plan.facts import Facts
+from reconciler.plan.placement import NoRoom, Room
+
+_ON_CPU = Size()
+
+
+def launch(
+    slot: str, workload: Workload, facts: Facts, room: Room, *, before: Launch | None, strikes: Strikes
+) -> Launch | Blocked:
+    """The launch of the run after `before`, at the place the room has for it; or why there is none."""
+    place = _place(slot, workload, facts, room)
+    if isinstance(place, NoRoom):
+        return Blocked(subject=slot, reason=place.reason, detail=place.detail)
+    gpus, size = place
+    port = room.lease(workload.needs.port, before.port if before is not None else None)
+    if isinstance(port, NoRoom):
+        return Blocked(subject=slot, reason=port.reason, detail=port.detail)
+    made = engines.launch(
+        workload,
+        slot=slot,
+        run=before.run + 1 if before is not None else 1,
+        gpus=gpus,
+        port=port,
+        size=size,
+        strikes=strikes,
+        host=facts.observation.host,
+        node=facts.node,
+    )
+    if isinstance(made, engines.Refusal):
+        return Blocked(subject=slot, reason=made.reason, detail=made.detail)
+    return made
+
+
+def _place(slot: str, workload: Workload, facts: Facts, room: Room) -> tuple[tuple[Gpu, ...], Size] | NoRoom:
+    """The GPUs where it belongs, if they are free this moment."""
+    needs, arrangement = workload.needs, facts.arrangement
+    if (elsewhere := room.labelled(needs)) is not None:
+        return elsewhere
+    if needs.gpus == 0:
+        return (), _ON_CPU
+    if arrangement is None:
+        why = room.unknown or "nothing was arranged"
+        return NoRoom(reason=Reason.Unknown, detail=f"cannot place on gpus that cannot be seen: {why}")
+    size = arrangement.draft.size(workload)
+    if not size.gpus:
+        return (), size
+    reading = facts.observation.reading.intersection(headers.wanted(workload))
+    if reading:
+        return NoRoom(reason=Reason.Waiting, detail=f"how much memory it needs is being read from {min(reading)}")
+    place = arrangement.place(slot)
+    if place is None:
+        return NoRoom(reason=Reason.NoFreeGpu, detail=arrangement.why_not(slot, workload))
+    why = room.why_not(place, size, share=needs.share)
+    if why is not None:
+        return NoRoom(reason=Reason.Waiting, detail=f"waits for memory to be given back: {why}")
+    loading = _loading(room.beside(place), workload, facts)
+    if loading is not None:
+        detail = f"waits for {loading} to have loaded on the same gpu: one of the two sizes itself by what is free"
+        return NoRoom(reason=Reason.Waiting, detail=detail)
+    return place, size
+
+
+def _loading(launches: Iterable[Launch], workload: Workload, facts: Facts) -> str | None:
+    """Who on the same GPU is still loading, where one of the two sizes itself by what is free."""
+    alone = engines.sizes_itself(workload.engine)
+    for there in sorted(launches, key=lambda there: there.slot):
+        if not (alone or engines.sizes_itself(there.engine)):
+            continue
+        instance = facts.instances.get(there.slot)
+        if instance is None or instance.launch.run != there.run or _loads(instance):
+            return there.slot  # promised in this very pass, or not ready yet
+    return None
+
+
+def _loads(instance: Instance) -> bool:
+    phase = instance.phase
+    return isinstance(phase, Unknown) or (isinstance(phase, Running) and isinstance(phase.readiness, NotReady))

@@ -1,0 +1,59 @@
+"""What is learnt of the memory that instances take."""
+
+from reconciler.model.observation import Holder, NotReady, Running, Unknown
+from reconciler.plan.measuring import MOST, measured
+from tests.plan.world import GIB, NOW, fleet, gpu, instance, machine
+
+CHAT = """
+kind: Model
+name: chat
+source: hf:Qwen/Qwen3-8B
+engine: vllm
+gpus: 2
+"""
+
+
+def look(*amounts: int, phase: Running | None = None):
+    """chat/0 on a GPU for each amount (GiB), which it holds there in two processes."""
+    halves = [
+        tuple(Holder(pid=pid, name="vllm", memory=amount * GIB // 2, slot="chat/0") for pid in (1, 2))
+        for amount in amounts
+    ]
+    cards = tuple(
+        gpu(index, used=amount, holders=held) for index, (amount, held) in enumerate(zip(amounts, halves, strict=True))
+    )
+    return machine(instance(fleet(CHAT), "chat/0", phase, gpus=cards), gpus=cards)
+
+
+FINGERPRINT = f"{fleet(CHAT).workloads['chat'].fingerprint}@2"
+
+
+def test_the_most_that_any_gpu_gave_is_remembered():
+    """Its processes on one GPU are counted together."""
+    assert measured({}, look(20, 22)) == {FINGERPRINT: 22 * GIB}
+
+
+def test_less_than_is_known_teaches_nothing():
+    """The very same mapping comes back, so that nothing is written for it."""
+    known = {FINGERPRINT: 22 * GIB}
+    assert measured(known, look(20, 21)) is known
+
+
+def test_one_that_still_loads_teaches_nothing():
+    """Half a model is no measure of it."""
+    loading = Running(pid=1, since=NOW, readiness=NotReady())
+    assert measured({}, look(20, 20, phase=loading)) == {}
+
+
+def test_unknown_gpus_teach_nothing():
+    """Nor does a machine whose instances cannot be seen."""
+    assert measured({"a": 1}, machine(gpus=Unknown(reason="hangs"))) == {"a": 1}
+
+
+def test_the_oldest_figures_are_forgotten_first():
+    """What is remembered stays bounded."""
+    known = {f"f{number}": 1 for number in range(MOST)}
+    after = measured(known, look(2, 2))
+    assert len(after) == MOST
+    assert "f0" not in after
+    assert after[FINGERPRINT] == 2 * GIB
