@@ -385,7 +385,7 @@ def test_json_of_a_change_is_as_its_schema_says_and_tells_what_a_person_sees(run
     assert (gpu["before"]["used"], gpu["after"]["used"]) == (20 * 2**30, 30 * 2**30)
     (holding,) = gpu["after"]["holdings"]
     assert (holding["holder"], holding["ours"], holding["memory"]) == ("chat/0", True, 30 * 2**30)
-    assert holding["whole"] is False
+    assert (holding["whole"], holding["basis"]) == (False, "declared")
     assert (found["against"]["name"], len(found["against"]["commit"])) == ("main", 40)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Exited, Holder, Unknown, Wish
-from reconciler.model.plan import Blocked, Forget, Launch, Plan, Start, Stop
+from reconciler.model.plan import Basis, Blocked, Forget, Launch, Plan, Start, Stop
 from reconciler.model.source import Problem, Revision
 from reconciler.model.status import Reason
 from reconciler.plan.road import road
@@ -285,6 +285,20 @@ def test_a_gpu_that_is_missing_in_between_is_not_made_up():
 def test_whatever_comes_or_goes_shows_in_the_bar():
     text = shown(fleet(CHAT.replace("20GiB", "1GiB")), machine(gpus=(gpu(0, used=40),)), width=100)
     assert "▇▇▇▇▒▁▁▁▁▁  40.0 → 41.0 of 80.0 GiB" in text
+
+
+def test_how_a_figure_is_known_is_told():
+    """But where the file says it: nobody asks how the file knows."""
+    wanted, on = fleet(CHAT), machine(gpus=(gpu(0),))
+    texts: dict[Basis, str] = {}
+    bases: tuple[Basis, ...] = ("declared", "measured", "estimated")
+    for basis in bases:
+        launch = replace(launched(running(CHAT), "chat/0"), basis=basis, within=0.08)
+        start = Start(slot="chat/0", launch=launch, reason=Reason.NotRunning)
+        texts[basis] = plan_text(outlook(wanted, on, [Plan(actions=(start,))]), width=120, colour=False)
+    assert texts["declared"].endswith("  chat/0 20.0")
+    assert texts["measured"].endswith("  chat/0 20.0 (measured)")
+    assert texts["estimated"].endswith("  chat/0 20.0 (estimated ±8 %)")
 
 
 def test_what_is_taken_whole_says_so():

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from reconciler.model.plan import Plan
+from reconciler.model.plan import Basis, Plan
 from reconciler.model.source import Problem, Revision
 from reconciler.model.status import Reason
 from tui.view.clean import line
@@ -79,6 +79,10 @@ class Holding:
     """Bytes: promised, or held by a stranger."""
     whole: bool = False
     """Whether it takes all that strangers leave, however much it needs."""
+    basis: Basis | None = None
+    """How the figure of one of ours is known."""
+    within: float | None = None
+    """How far an estimate may be off, as a share."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

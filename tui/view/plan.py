@@ -99,8 +99,12 @@ def amount(gpu: GpuOutlook) -> str:
 
 
 def held(holding: Holding) -> str:
-    """How much of a GPU it is, in GiB: `20.0`, or `whole`."""
-    return "whole" if holding.whole else gib(holding.memory)
+    """How much of a GPU it is, in GiB: `20.0`, `20.0 (measured)`, `20.0 (estimated ±8 %)`, or `whole`."""
+    text = "whole" if holding.whole else gib(holding.memory)
+    if holding.basis not in ("measured", "estimated"):
+        return text  # its file says so, or nobody knows
+    off = f" ±{holding.within * 100:.0f} %" if holding.within is not None and holding.basis == "estimated" else ""
+    return f"{text} ({holding.basis}{off})"
 
 
 def tenants(gpu: GpuOutlook) -> tuple[Holding, ...]:

@@ -70,6 +70,8 @@ def _moment(gpu: Gpu, launches: Mapping[str, Launch], strangers: Sequence[Holdin
             ours=True,
             memory=left if launch.memory is None else launch.memory,
             whole=launch.memory is None,
+            basis=launch.basis,
+            within=launch.within,
         )
         for slot, launch in launches.items()
     ]
