@@ -18,7 +18,7 @@ EXACT = 24
 """Replicas up to which the answer is searched until proved."""
 _STEPS = 60_000
 """Of the search for a small fleet: more than any was seen to need by far."""
-_MIDDLE = 150
+_MIDDLE = 70
 """Replicas up to which the whole fleet is searched as far as there is work left."""
 
 
@@ -26,7 +26,7 @@ def _work(start: Room) -> int:
     """What may be tried, roughly in microseconds: little where hardly anything is to be placed."""
     total = len(start.wants)
     waiting = start.spot.count(None)
-    return 5_000 + min(400_000, 60_000_000 // total) * min(total, 10 * waiting) // total
+    return 5_000 + min(400_000, 40_000_000_000 // total**2) * min(total, 10 * waiting) // total
 
 
 def solve(problem: Problem, before: Answer | None = None) -> Answer:

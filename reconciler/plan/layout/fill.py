@@ -12,7 +12,7 @@ from itertools import groupby, islice
 from reconciler.plan.layout.room import Room, Spot, Want
 from reconciler.plan.layout.windows import mend, windows
 
-_OPENINGS = 6
+_OPENINGS = 32
 """Places tried, of those where room could be made, each time."""
 _WINDOWS = 20
 _QUESTION = 200

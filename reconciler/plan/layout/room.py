@@ -5,7 +5,7 @@ cards by size and machine, so that the best fit is a bisection. A room depends o
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -307,26 +307,23 @@ class Room:
         best: tuple[int, int, int] | None = None
         chosen: list[int] = []
         count, least = want.count, want.need << _BITS
-        for node in self._gang_nodes(want):
+        choosy = want.cards is not None or want.meek
+        for node in range(len(self.host)) if want.nodes is None else sorted(want.nodes):
             row = self.row(node, bare=want.alone)
             start = bisect_left(row, least)
-            fit = len(row) - start
-            if fit < count or not self._may_enter(want, node):
+            if len(row) - start < count or not self._may_enter(want, node):
                 continue
-            keys = row[start:]
-            if want.cards is not None or want.meek:
-                keys = [key for key in keys if self._welcome(want, key & _CARD)]
-                if len(keys) < count:
+            if choosy:
+                row, start = [key for key in row[start:] if self._welcome(want, key & _CARD)], 0
+                if len(row) < count:
                     continue
-            score = sum([key >> _BITS for key in keys[:count]]), len(keys), node
+            # the numbers of the cards in the lower bits of the keys do not carry
+            score = sum(row[start : start + count]) >> _BITS, len(row) - start, node
             if best is None or score < best:
-                best, chosen = score, keys
+                best, chosen = score, row[start:]
         if best is None:
             return None
         return best[2], self._together(best[2], [key & _CARD for key in chosen], count)
-
-    def _gang_nodes(self, want: Want) -> Iterator[int]:
-        return iter(range(len(self.host))) if want.nodes is None else iter(sorted(want.nodes))
 
     def _welcome(self, want: Want, card: int) -> bool:
         return (want.cards is None or card in want.cards) and self.admits(want, card)

@@ -108,7 +108,7 @@ class Search:
         ]
 
     def run(self) -> dict[int, Spot] | None:
-        """Number → place of all but those left out, the best that was found; None where there is none, or no step left."""
+        """Number → place of all but those left out, the best found; None where there is none, or no step left."""
         self._down((1 << len(self.wants)) - 1)
         return self.best
 
