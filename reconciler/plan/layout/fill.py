@@ -17,7 +17,7 @@ _OPENINGS = 32
 _WINDOWS = 20
 _QUESTION = 200
 """Steps for one window."""
-_DEPTH = 2
+_DEPTH = 3
 """How long a chain of stepping aside may be."""
 
 Loss = tuple[tuple[int, int, int], ...]

@@ -6,7 +6,8 @@ remembered whatever road led there, and what cannot fit by counting (`bounds.py`
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import chain, combinations
+from operator import le
 
 from reconciler.plan.layout.bounds import Bounds
 from reconciler.plan.layout.room import Room, Spot, Want
@@ -57,7 +58,10 @@ class Search:
     ranks: dict[int, int] = field(init=False)
     """Priority → how many there are below it."""
     bounds: Bounds = field(init=False)
-    failed: set[tuple[object, ...]] = field(init=False, default_factory=set[tuple[object, ...]])
+    failed: dict[tuple[object, ...], list[tuple[int, ...]]] = field(
+        init=False, default_factory=dict[tuple[object, ...], list[tuple[int, ...]]]
+    )
+    """Who waited in which room → figures that were not enough: nor are stricter ones."""
     found: dict[int, Spot] = field(init=False, default_factory=dict[int, Spot])
     best: dict[int, Spot] | None = field(init=False, default=None)
 
@@ -130,8 +134,9 @@ class Search:
         position = self._next(waiting)
         if position is None:
             return
-        nodes = self._nodes_state(waiting)
-        if (waiting, self._rows(), nodes) in self.failed:
+        failed = self.failed.setdefault((waiting, self._nodes_state(waiting)), [])
+        rows = self._rows()
+        if any(all(map(le, rows, other)) for other in failed):
             return
         want = self.wants[position]
         rest = waiting & ~(1 << position)
@@ -150,7 +155,7 @@ class Search:
         self._skip(position, waiting)
         if self.steps > 0:
             # the figures are those of now: a layout found on the way has made them stricter
-            self.failed.add((waiting, self._rows(), nodes))
+            failed.append(self._rows())
 
     def _keep(self) -> None:
         """A layout: from now on only better ones count."""
@@ -255,8 +260,8 @@ class Search:
         else:
             self.bare |= bit
 
-    def _rows(self) -> tuple[tuple[int, ...], ...]:
-        return tuple(tuple(row) for row in self.figures.values())
+    def _rows(self) -> tuple[int, ...]:
+        return tuple(chain.from_iterable(self.figures.values()))
 
     def _nodes_state(self, waiting: int) -> tuple[object, ...]:
         """What decides how it goes on: symmetric rooms have the same."""
