@@ -54,7 +54,9 @@ def test_paths_named_in_documents_exist(path: Path) -> None:
     assert not set(absent) - made_by_a_reader
 
 
-@pytest.mark.parametrize("kind", [*kinds.KINDS.values(), kinds.Health, kinds.Update, kinds.Gpus, kinds.Replicas, kinds.Cache])
+@pytest.mark.parametrize(
+    "kind", [*kinds.KINDS.values(), kinds.Health, kinds.Update, kinds.Gpus, kinds.Replicas, kinds.Cache]
+)
 def test_every_field_stands_in_the_manual(kind: type[kinds.Spec]) -> None:
     manual = (ROOT / "docs/language.md").read_text()
     for name, field in kind.model_fields.items():

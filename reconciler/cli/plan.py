@@ -10,14 +10,18 @@ from reconciler import engines
 from reconciler.cli.places import places
 from reconciler.cli.screen import Screen
 from reconciler.client import Client
+from reconciler.engines import headers
 from reconciler.model.errors import ApiError
 from reconciler.model.facts import Facts
 from reconciler.model.fleet import Fleet, Workload, slots_of
 from reconciler.model.memory import Memory
-from reconciler.model.observation import Gpu, Holder, Observation, Unknown
+from reconciler.model.observation import Gpu, Observation, Unknown
 from reconciler.spec.load import load_once
 from tui.view.foresee import outlook
 from tui.view.outlook import Against, Outlook
+
+HEADERS = 10.0
+"""Seconds that a plan waits for the headers of models that are far away."""
 
 
 def plan(chosen: argparse.Namespace) -> int:
@@ -51,6 +55,7 @@ def _outlook(chosen: argparse.Namespace) -> Outlook:
     against = None
     if chosen.against is not None:
         facts, against = _against(chosen.against, where.fleet, facts)
+    facts = replace(facts, observation=_weighed(fleet, facts.observation))
     ahead = road(fleet, facts.observation, facts.demand, facts.memory, facts.now)
     machine = facts.observation.host.name if chosen.inventory is not None else None
     return outlook(fleet, facts.observation, ahead, against=against, machine=machine)
@@ -71,6 +76,20 @@ def _facts(written: str | None, socket: str) -> Facts:
     return _bare(offline(None, time.monotonic))
 
 
+def _weighed(fleet: Fleet, observation: Observation) -> Observation:
+    """With the headers of all models whose memory is to be estimated, as far as they can be read from here."""
+    if observation.gpus == () or isinstance(observation.gpus, Unknown):
+        return observation
+    sources = {source for workload in fleet.workloads.values() for source in headers.wanted(workload)}
+    missing = sources - observation.weights.keys()
+    if not missing:
+        return replace(observation, reading=frozenset())
+    from reconciler.observe.weighing import weigh
+
+    known = {**observation.weights, **weigh(missing, within=HEADERS)}
+    return replace(observation, weights=known, reading=frozenset())
+
+
 def _bare(observation: Observation) -> Facts:
     return Facts(observation=observation, memory=Memory(), now=time.monotonic())
 
@@ -88,7 +107,7 @@ def _against(revision: str, root: str, facts: Facts) -> tuple[Facts, Against]:
         before = _moved(load_once(into), into, os.path.abspath(root))
     against = Against(name=revision, commit=commit, problems=before.problems)
     empty = _vacated(facts.observation)
-    then = _occupied(converge(before, empty, facts.now))
+    then = converge(before, empty, facts.now)
     return Facts(observation=then, memory=Memory(), now=facts.now, demand=facts.demand), against
 
 
@@ -114,25 +133,3 @@ def _without_ours(gpu: Gpu) -> Gpu:
     strangers = tuple(holder for holder in gpu.holders if holder.slot is None)
     ours = sum(holder.memory for holder in gpu.holders if holder.slot is not None)
     return replace(gpu, holders=strangers, used=max(0, gpu.used - ours))
-
-
-def _occupied(observation: Observation) -> Observation:
-    """The machine with its GPUs held by what runs on it, as its driver would say."""
-    instances, gpus = observation.instances, observation.gpus
-    if isinstance(gpus, Unknown) or isinstance(instances, Unknown):
-        return observation
-    held: list[Gpu] = []
-    for gpu in gpus:
-        ours = tuple(
-            Holder(
-                pid=0,
-                name=instance.launch.engine,
-                memory=gpu.memory - gpu.used if instance.launch.memory is None else instance.launch.memory,
-                slot=slot,
-            )
-            for slot, instance in sorted(instances.items())
-            if gpu.uuid in instance.launch.gpus
-        )
-        used = min(gpu.memory, gpu.used + sum(holder.memory for holder in ours))
-        held.append(replace(gpu, holders=(*gpu.holders, *ours), used=used))
-    return replace(observation, gpus=tuple(held))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from reconciler.engines import flags
 from reconciler.engines.dialect import local_path, scheme
 from reconciler.engines.memory import Beside, Known
 from reconciler.model.fleet import Workload
@@ -9,20 +10,26 @@ from reconciler.model.kinds import Model
 
 
 def wanted(what: Workload) -> tuple[str, ...]:
-    """The sources to be read, `file:` ones by their absolute path: the model's own first, then its adapters'."""
+    """The sources to be read, `file:` ones by their absolute path: the model's own, and all that is loaded with it."""
     spec = what.spec
     if not isinstance(spec, Model) or spec.gpus == 0 or spec.memory != "auto":
         return ()
-    sources = (spec.source, *(adapter.source for adapter in spec.adapters))
-    return tuple(_absolute(source, what.directory) for source in sources)
+    sources = (spec.source, *(adapter.source for adapter in spec.adapters), *flags.beside(spec))
+    return tuple(_absolute(source, what.directory) for source in sources if source is not None)
 
 
 def found(what: Workload, known: Mapping[str, Known]) -> tuple[Known, Beside]:
     """What is known of the model's own weights, and of what is loaded with it."""
-    sources = wanted(what)
-    if not sources:
+    spec = what.spec
+    if not isinstance(spec, Model):
         return None, Beside()
-    return known.get(sources[0]), Beside(adapters=tuple(known.get(source) for source in sources[1:]))
+
+    def look(source: str | None) -> Known:
+        return None if source is None else known.get(_absolute(source, what.directory))
+
+    projector, draft = flags.beside(spec)
+    adapters = tuple(look(adapter.source) for adapter in spec.adapters)
+    return look(spec.source), Beside(adapters=adapters, projector=look(projector), draft=look(draft))
 
 
 def _absolute(source: str, directory: str) -> str:

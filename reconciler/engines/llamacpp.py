@@ -48,6 +48,8 @@ def _render(workload: Workload, model: Model, where: Where) -> Command | Refusal
     argv += ["-ngl", _ALL_LAYERS if where.gpus else "0"]
     if model.context is not None:
         argv += ["-c", str(model.context * parallel)]
+    elif where.gpus:
+        argv += ["--fit", "off"]  # the model's own context, as planned, not what happens to be free
     if model.kv_cache_dtype is not None:
         argv += ["-ctk", model.kv_cache_dtype, "-ctv", model.kv_cache_dtype]
     for adapter in model.adapters:

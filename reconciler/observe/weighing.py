@@ -1,5 +1,7 @@
 """Headers of all that the fleet may place on a GPU: the last answers, put together anew only where one changed."""
 
+import threading
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
@@ -55,3 +57,18 @@ class Weighing:
             known = Weighed(weights=weights, reading=frozenset(answers.keys() - weights.keys()))
             self._known = self._known if known == self._known else known
         return self._known
+
+
+def weigh(sources: Collection[str], *, within: float) -> dict[str, Weights | Unreadable | Unknown]:
+    """Read all of these now, for a command: as many seconds at most, and what has not come by then is Unknown."""
+    arrived = threading.Event()
+    headers = Headers(clock=time.monotonic, on_change=arrived.set, deadline=within)
+    end = time.monotonic() + within
+    while True:
+        arrived.clear()
+        answers = {source: headers.look(source, "/") for source in sources}
+        left = end - time.monotonic()
+        if None not in answers.values() or left <= 0:
+            late = Unknown(reason=f"its header did not come within {within:.0f} s")
+            return {source: late if answer is None else answer for source, answer in answers.items()}
+        arrived.wait(left)

@@ -106,7 +106,7 @@ def _solve(draft: Draft, items: Iterable[Item], *, then: bool) -> Answer:
         for uuid, stock in draft.cards.items()
     ]
     free = {card.uuid: card.free for card in cards}
-    fitting = [draft.homeless(item, free, items) if item.slot in draft.as_is else item for item in items]
+    fitting = [draft.homeless(item, free, items) if item.slot in draft.absent else item for item in items]
     machine = Machine(name=host.name, host=host.memory)
     return solve(Problem(machines=(machine,), cards=tuple(cards), items=tuple(fitting)))
 

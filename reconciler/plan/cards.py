@@ -4,15 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconciler.model.fleet import Needs
-from reconciler.model.memory import Memory
-from reconciler.model.observation import Exited, Gpu, Instance
-from reconciler.model.plan import Launch, Start
+from reconciler.model.observation import Exited, Gpu, Instance, Phase, Ready, Running
+from reconciler.model.plan import Launch
 from reconciler.model.quantity import print_size
 
 WHOLE = 0.9
 """Part of a card that must be free to be taken whole: a display or a monitoring agent holds a little."""
 RETURNS = 10.0
 """Seconds for which the memory of what has ended is expected to come back."""
+_READ = 10.0
+"""Seconds after which a driver has been asked again, though it were slow."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,34 +37,43 @@ class Stock:
         return sum(holder.memory for holder in self.gpu.holders if holder.slot == slot)
 
 
-def stock(
-    gpus: tuple[Gpu, ...], instances: Mapping[str, Instance], memory: Memory, *, reserved: int, now: float
-) -> dict[str, Stock]:
+def stock(gpus: tuple[Gpu, ...], instances: Mapping[str, Instance], *, reserved: int, now: float) -> dict[str, Stock]:
     """What each GPU has to give, by UUID, in order of index."""
+    if not gpus:
+        return {}
     by_uuid = {gpu.uuid: gpu for gpu in gpus}
-    promised: dict[str, dict[str, int]] = {uuid: {} for uuid in by_uuid}
+    loaded: dict[str, int] = dict.fromkeys(by_uuid, 0)
     returning = dict.fromkeys(by_uuid, 0)
-    for slot, instance in instances.items():
+    for instance in instances.values():
         launch, phase = instance.launch, instance.phase
-        for uuid in launch.gpus:
-            if uuid in by_uuid and not isinstance(phase, Exited):
-                promised[uuid][slot] = amount(launch, by_uuid[uuid])
-            elif uuid in by_uuid and isinstance(phase, Exited) and now < phase.at + RETURNS:
+        for uuid in by_uuid.keys() & set(launch.gpus) if launch.gpus else ():
+            if isinstance(phase, Exited) and now < phase.at + RETURNS:
                 returning[uuid] += amount(launch, by_uuid[uuid])
-    for slot, action in memory.in_flight.items():
-        if isinstance(action, Start):
-            for uuid in by_uuid.keys() & set(action.launch.gpus):
-                promised[uuid][slot] = amount(action.launch, by_uuid[uuid])
+            elif _has_loaded(phase, now):
+                loaded[uuid] += amount(launch, by_uuid[uuid])
     found: dict[str, Stock] = {}
-    for gpu in gpus:
-        others = strangers(gpu, promised[gpu.uuid])
-        found[gpu.uuid] = Stock(
+    for uuid, gpu in by_uuid.items():
+        others = _strangers(gpu, loaded[uuid])
+        found[uuid] = Stock(
             gpu=gpu,
             now=gpu.memory - reserved - others,
-            then=gpu.memory - reserved - max(0, others - returning[gpu.uuid]),
+            then=gpu.memory - reserved - max(0, others - returning[uuid]),
             strangers=others,
         )
     return found
+
+
+def _has_loaded(phase: Phase, now: float) -> bool:
+    """Whether what it takes of its GPUs is for certain in what the driver said last."""
+    ready = phase.readiness if isinstance(phase, Running) else None
+    return isinstance(ready, Ready) and now >= ready.since + _READ
+
+
+def _strangers(gpu: Gpu, loaded: int) -> int:
+    """Bytes that others hold. Where the driver names nobody at all, what is held is ours as far as ours has loaded."""
+    if not gpu.holders:
+        return max(0, gpu.used - loaded)
+    return max(0, gpu.used - sum(holder.memory for holder in gpu.holders if holder.slot is not None))
 
 
 def why_never(needs: Needs, gpu: Gpu) -> str:
@@ -82,18 +92,14 @@ def amount(launch: Launch, gpu: Gpu) -> int:
     return gpu.memory if launch.memory is None else launch.memory
 
 
-def strangers(gpu: Gpu, promised: Mapping[str, int]) -> int:
-    """Bytes that others hold. What the driver attributes to nobody is ours as far as we hold what it does not show."""
-    named = sum(holder.memory for holder in gpu.holders if holder.slot is None)
-    seen = {holder.slot for holder in gpu.holders}
-    ours = sum(holder.memory for holder in gpu.holders if holder.slot is not None)
-    unseen = sum(amount for slot, amount in promised.items() if slot not in seen)
-    return named + max(0, gpu.used - named - ours - unseen)
-
-
 def left(gpu: Gpu, free: int, strangers: int, beside: str = "") -> str:
     """`46.1 GiB of 80.0 GiB free beside chat/0; 12.0 GiB held by pid 4242 python, not ours`."""
-    text = f"{print_size(max(0, free))} of {print_size(gpu.memory)} free{beside}"
+    free = max(0, free)
+    if free >= 2**30:
+        free = -(
+            -(10 * free // 2**30) * 2**30 // 10
+        )  # tenths, rounded down: else what is needed would seem to be there
+    text = f"{print_size(free)} of {print_size(gpu.memory)} free{beside}"
     held = [f"{print_size(h.memory)} held by pid {h.pid} {h.name}" for h in gpu.holders if h.slot is None]
     if held:
         text += "; " + ", ".join(held) + ", not ours"

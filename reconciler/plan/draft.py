@@ -46,6 +46,8 @@ class Draft:
     """What holds memory and is to go."""
     as_is: dict[str, Item] = field(default_factory=dict[str, Item])
     """What runs and is to be replaced, as it is now."""
+    absent: set[str] = field(default_factory=set[str])
+    """Slots that have a home and are not in it: it is kept for them if there is still room."""
     until: float | None = None
     """When the items are others though nothing happens."""
     _allowed: dict[tuple[object, ...], frozenset[str] | None] = field(
@@ -57,6 +59,8 @@ class Draft:
         return list(self._items())
 
     def _items(self) -> Iterator[Item]:
+        if not self.cards:
+            return
         wished = {slot(name, index): name for name, count in self.counts.items() for index in range(count)}
         wished |= self.surges
         for text, name in wished.items():
@@ -98,6 +102,7 @@ class Draft:
         if launch.gpus and not isinstance(phase, Exited) and not stands:
             self._leave(text, launch)
         found = list(self._item(text, workload, None if asked in LEFT else launch))
+        self.absent.add(text)
         if stands and found:
             self.as_is[text] = self._standing(text, workload, launch)
         elif stands:

@@ -8,6 +8,7 @@ from reconciler.model.kinds import Node
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Demand, Exited, Gpu, Instance, Observation, Running, Unknown
 from reconciler.plan.arrange import Arrangement
+from reconciler.plan.cards import Stock, stock
 from reconciler.plan.placement import Room
 from reconciler.plan.rollout import Rollout
 
@@ -28,12 +29,21 @@ class Facts:
     rollouts: dict[str, Rollout] = field(default_factory=dict[str, Rollout])
     """By workload, where anything that serves is to be replaced."""
     _room: Room | None = None
+    _cards: dict[str, Stock] | None = None
 
     def free(self) -> Room:
         """The room that is left. Counting it takes a look at every instance, so it is counted when it is asked for."""
         if self._room is None:
-            self._room = Room.of(self.observation, self.memory, self.node)
+            self._room = Room.of(self.observation, self.memory, self.node, self.cards())
         return self._room
+
+    def cards(self) -> dict[str, Stock]:
+        """What each GPU has to give, by UUID; nothing where they cannot be seen."""
+        if self._cards is None:
+            gpus = self.observation.gpus
+            seen = () if isinstance(gpus, Unknown) else gpus
+            self._cards = stock(seen, self.instances, reserved=self.node.reserved, now=self.now)
+        return self._cards
 
     def slots_beyond(self, name: str, count: int, declared: int, leftovers: Iterable[str]) -> list[str]:
         """Slots of a workload that exist and are not wanted: beyond its files' number, or within it but scaled down."""

@@ -14,7 +14,7 @@ from reconciler.model.memory import Memory
 from reconciler.model.observation import Exited, Gpu, Instance, Observation, Unknown
 from reconciler.model.plan import Launch, Size, Start
 from reconciler.model.status import Reason
-from reconciler.plan.cards import WHOLE, amount, left, strangers
+from reconciler.plan.cards import WHOLE, Stock, left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ class Room:
     """One of the ports taken that is about to be free."""
 
     @classmethod
-    def of(cls, observation: Observation, memory: Memory, node: Node) -> "Room":
+    def of(cls, observation: Observation, memory: Memory, node: Node, stock: Mapping[str, Stock]) -> "Room":
         """What is free after everything that runs, ends, or was promised."""
         gpus, ports = observation.gpus, observation.ports
         room = cls(
@@ -89,9 +89,10 @@ class Room:
         if room.ports is not None:
             room.ports.update(filter(None, [launch.port for launch in held]))
         if not isinstance(gpus, Unknown):
-            promised = [launch for launch in held if launch.gpus]
-            room.cards = {gpu.uuid: _card(gpu, node, promised) for gpu in gpus}
-            for launch in promised:
+            room.cards = {
+                uuid: _Card(gpu=card.gpu, free=card.now, strangers=card.strangers) for uuid, card in stock.items()
+            }
+            for launch in held if room.cards else ():
                 room._occupy(launch)
         return room
 
@@ -191,9 +192,3 @@ def _held(observation: Observation, memory: Memory) -> list[Launch]:
         elif slot in instances:
             held.append(instances[slot].launch)
     return held
-
-
-def _card(gpu: Gpu, node: Node, launches: Iterable[Launch]) -> _Card:
-    promised = {launch.slot: amount(launch, gpu) for launch in launches if gpu.uuid in launch.gpus}
-    others = strangers(gpu, promised)
-    return _Card(gpu=gpu, free=gpu.memory - node.reserved - others, strangers=others)

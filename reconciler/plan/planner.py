@@ -14,7 +14,6 @@ from reconciler.model.status import Reason
 from reconciler.plan import prune
 from reconciler.plan.arrange import arrange
 from reconciler.plan.backoff import HEALTHY_AFTER
-from reconciler.plan.cards import stock
 from reconciler.plan.draft import Draft
 from reconciler.plan.facts import Facts
 from reconciler.plan.rollout import Rollout, rollout
@@ -97,7 +96,7 @@ class _Verdict:
             present = facts.present(workload)
             wish = self.wishes[name] = wanted(workload, facts.memory, facts.demand, present=present, now=facts.now)
             self.wake(wish.until)
-            turn = rollout(workload, wish.count, facts.instances, facts.memory)
+            turn = rollout(workload, wish.count, facts.instances, facts.memory) if facts.instances else None
             if turn is not None and not paused(workload, facts.memory):
                 facts.rollouts[name] = turn
 
@@ -109,7 +108,6 @@ class _Verdict:
         if not asking or isinstance(gpus, Unknown):
             return []
         kept = {name for name in self.wishes if paused(workloads[name], facts.memory)}
-        reserved = facts.node.reserved
         facts.arrangement = arrange(
             Draft(
                 fleet=self.fleet,
@@ -117,7 +115,7 @@ class _Verdict:
                 instances=facts.instances,
                 memory=facts.memory,
                 demand=facts.demand,
-                cards=stock(gpus, facts.instances, facts.memory, reserved=reserved, now=facts.now),
+                cards=facts.cards(),
                 counts={name: wish.count for name, wish in self.wishes.items() if name not in kept},
                 surges={turn.surge: name for name, turn in facts.rollouts.items() if turn.surge},
                 kept=frozenset(kept | self.held.keys()),

@@ -28,6 +28,8 @@ def road(fleet: Fleet, observation: Observation, demand: Demand, memory: Memory,
             observation, memory = simulate(decided, observation, memory, now)
         elif waits:
             now = min(waits)
+        elif memory.draining and decided.wake_at is not None:
+            now = max(now, decided.wake_at)
         else:
             break
     return tuple(plans)

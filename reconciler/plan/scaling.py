@@ -5,6 +5,7 @@ is so goes out with the plan and comes back in Memory, as the planner itself rem
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from reconciler.model.fleet import Workload
 from reconciler.model.memory import Memory
@@ -31,7 +32,7 @@ def wanted(workload: Workload, memory: Memory, demand: Demand, *, present: int, 
         return Wanted(count=override.replicas)
     fewest, most = workload.replicas
     if fewest == most:
-        return Wanted(count=fewest)
+        return _fixed(fewest)
     need = needed(workload, demand)
     if min(present, most) <= need:
         return Wanted(count=need)
@@ -40,6 +41,12 @@ def wanted(workload: Workload, memory: Memory, demand: Demand, *, present: int, 
     if now >= until:
         return Wanted(count=need, lull=lull)
     return Wanted(count=min(present, most), lull=lull, until=until)
+
+
+@lru_cache(maxsize=64)
+def _fixed(count: int) -> Wanted:
+    """One object for all that always run as many."""
+    return Wanted(count=count)
 
 
 def needed(workload: Workload, demand: Demand) -> int:

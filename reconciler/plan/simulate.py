@@ -1,10 +1,13 @@
 """What the machine would be like once a plan was carried out and everything went well. Pure, like the planner."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from reconciler.model.memory import Memory
 from reconciler.model.observation import (
     Exited,
+    Gpu,
+    Holder,
     Instance,
     Observation,
     Ready,
@@ -21,8 +24,28 @@ def simulate(decided: Plan, observation: Observation, memory: Memory, now: float
     draining = dict(memory.draining)
     for action in decided.actions:
         _carry_out(action, instances, draining, now)
-    after = replace(observation, instances=instances, healthy=healthy_of(instances))
+    gpus = observation.gpus
+    if not isinstance(gpus, Unknown):
+        gpus = tuple(_held(gpu, decided, instances) for gpu in gpus)
+    after = replace(observation, instances=instances, healthy=healthy_of(instances), gpus=gpus)
     return after, replace(memory, draining=draining)
+
+
+def _held(gpu: Gpu, decided: Plan, instances: Mapping[str, Instance]) -> Gpu:
+    """The GPU as its driver would tell of it: what ended holds nothing, what was started holds what it was promised."""
+    stirred = {action.slot for action in decided.actions if isinstance(action, Start | Stop)}
+    kept = tuple(holder for holder in gpu.holders if holder.slot not in stirred)
+    used = gpu.used - sum(holder.memory for holder in gpu.holders if holder.slot in stirred)
+    ours: list[Holder] = []
+    for slot in sorted(stirred):
+        instance = instances.get(slot)
+        if instance is None or isinstance(instance.phase, Exited) or gpu.uuid not in instance.launch.gpus:
+            continue
+        memory = instance.launch.memory
+        free = max(0, gpu.memory - used - sum(holder.memory for holder in ours))
+        ours.append(Holder(pid=0, name=instance.launch.engine, memory=free if memory is None else memory, slot=slot))
+    used = min(gpu.memory, used + sum(holder.memory for holder in ours))
+    return replace(gpu, holders=(*kept, *ours), used=used)
 
 
 def _carry_out(action: Action, instances: dict[str, Instance], draining: dict[str, float], now: float) -> None:

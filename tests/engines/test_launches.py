@@ -50,15 +50,15 @@ GOLDEN = {
         "adapters: [{name: sql, source: 'file:/m/sql.gguf'}]\nargs: [--metrics, --seed, 7]",
         (gpu(0),),
         None,
-        "/usr/bin/llama-server --model /m/a.gguf --alias demo --host 127.0.0.1 --port 9000 -np 1 -ngl 999 -ctk q8_0 "
-        "-ctv q8_0 --lora /m/sql.gguf --metrics --seed 7",
+        "/usr/bin/llama-server --model /m/a.gguf --alias demo --host 127.0.0.1 --port 9000 -np 1 -ngl 999 --fit off "
+        "-ctk q8_0 -ctv q8_0 --lora /m/sql.gguf --metrics --seed 7",
     ),
     "llama-server fetches from a hub": (
         "kind: Model\nname: demo\nsource: hf:org/some-GGUF/q4.gguf",
         (gpu(0),),
         None,
         "/usr/bin/llama-server --hf-repo org/some-GGUF --hf-file q4.gguf --alias demo --host 127.0.0.1 --port 9000 "
-        "-np 1 -ngl 999",
+        "-np 1 -ngl 999 --fit off",
     ),
     "vllm on part of a gpu": (
         "kind: Model\nname: chat\nsource: hf:Qwen/Qwen3-8B@abc\nmemory: 20GiB\ncontext: 8192\nparallel: 64\n"

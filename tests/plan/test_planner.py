@@ -616,8 +616,8 @@ goes on as it was (SpecChanged))
             start chat/0 on gpu 0 port 9000: NotRunning
             start chat/1 on gpu 0 port 9001: NotRunning
             start chat/2 on gpu 0 port 9002: NotRunning
-            blocked chat/3: NoFreeGpu (needs one gpu with 20.0 GiB free; gpu 0: 10.0 GiB of 70.0 GiB free beside chat/0, \
-chat/1, chat/2)
+            blocked chat/3: NoFreeGpu (needs one gpu with 20.0 GiB free; gpu 0: 10.0 GiB of 70.0 GiB free beside \
+chat/0, chat/1, chat/2)
         """,
     ),
     Case(

@@ -53,7 +53,11 @@ class Life:
         fleet, observation = self.loop.fleet, self.loop.observation
         if fleet is None or observation is None or isinstance(observation.instances, Unknown):
             return False
-        slots = {f"{n}/{i}" for n, w in fleet.workloads.items() for i in range(wanted(w, self.loop.memory, {}, present=0, now=0.0).count)}
+        slots = {
+            f"{n}/{i}"
+            for n, w in fleet.workloads.items()
+            for i in range(wanted(w, self.loop.memory, {}, present=0, now=0.0).count)
+        }
         return (
             not self.loop.plan.actions
             and not self.loop.memory.in_flight
