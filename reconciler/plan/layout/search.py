@@ -62,6 +62,7 @@ class Search:
         init=False, default_factory=dict[tuple[object, ...], list[tuple[int, ...]]]
     )
     """Who waited in which room → figures that were not enough: nor are stricter ones."""
+    crumbs: dict[int, int] = field(init=False, default_factory=dict[int, int])
     found: dict[int, Spot] = field(init=False, default_factory=dict[int, Spot])
     best: dict[int, Spot] | None = field(init=False, default=None)
 
@@ -273,12 +274,23 @@ class Search:
         cards = sorted([self._class(card, waiting) for card in self.start.ground.cards_of[node]])
         return mark, guests, self.host[node], self.spare_host[node], guests and self.fresh_host[node] > 0, tuple(cards)
 
-    def _class(self, card: int, waiting: int) -> tuple[int, int, int, int, int, int]:
+    def _class(self, card: int, waiting: int) -> tuple[int, int, int, int, int]:
         """What one card is worth."""
         mark, owners = self.marks[card]
         owners &= waiting
-        state = (self.shut[card] > 0) << 2 | (self.crowd[card] > 0) << 1 | (owners and self.fresh[card] > 0)
-        return 0 if self.shut[card] and not owners else self.left[card], state, self.spare[card], mark, owners, 0
+        left, crowd = self.left[card], self.crowd[card] > 0
+        if not owners and crowd and (self.shut[card] or left < self._crumb(waiting)):
+            return 0, 0, 0, 0, 0
+        state = (self.shut[card] > 0) << 2 | crowd << 1 | (owners and self.fresh[card] > 0)
+        return left, state, self.spare[card], mark, owners
+
+    def _crumb(self, waiting: int) -> int:
+        """Bytes of the smallest of those waiting that share: a used card with less is as good as full."""
+        least = self.crumbs.get(waiting)
+        if least is None:
+            there = (want for position, want in enumerate(self.wants) if waiting >> position & 1)
+            least = self.crumbs[waiting] = min((w.need for w in there if not w.alone and w.count), default=1 << 60)
+        return least
 
     def _spots(self, position: int, waiting: int) -> Iterator[Spot]:
         """Its home, then the places that differ: where it drives out the least, then the tightest."""
