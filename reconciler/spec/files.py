@@ -186,7 +186,10 @@ class Tree:
 
     def _obstacle(self, path: str) -> Problem | None:
         """The symlink that stands on the way to a path, if one does."""
-        fd = os.dup(self._fd)
+        try:
+            fd = os.dup(self._fd)
+        except OSError as error:
+            return self._unreadable(path, error)  # nobody knows: it is not taken for absent
         try:
             parts = path.split("/")
             for index, part in enumerate(parts):

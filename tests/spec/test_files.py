@@ -1,6 +1,7 @@
 """Only regular files beneath the root are read, by descriptors, within caps (faults 37 and 38)."""
 
 import os
+import resource
 import socket
 import stat
 import threading
@@ -187,3 +188,42 @@ def test_what_may_not_be_read_is_a_problem_and_its_resources_stay(tmp_path: Path
     assert [problem.message for problem in fleet.problems] == [
         "cannot be read: permission denied; let the user that runs holdfast read it"
     ]
+
+
+@pytest.mark.parametrize("free", range(6))
+@pytest.mark.parametrize("hint", ["team/a.yaml", None])
+def test_where_descriptors_run_out_nothing_is_dropped_and_all_is_read_once_they_are_back(
+    tmp_path: Path, free: int, hint: str | None
+) -> None:
+    """Fault 15: with any number of them left, a look ends with words, and the next good one with the truth."""
+    place = Place(tmp_path / "fleet.d", {"team/a.yaml": model("a"), "b.yaml": model("b")})
+    place.write("team/a.yaml", model("a", priority=7))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    top = max(int(name) for name in os.listdir("/proc/self/fd"))
+    held = [os.dup(0) for _ in range(8)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(*held, top) + 1, hard))
+    try:
+        held += _all_of_them()
+        for _ in range(free):
+            os.close(held.pop())
+        place.loader.touch(None if hint is None else frozenset({hint}))
+        during = place.loader.load().fleet
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert names(during) == ["a", "b"]
+    place.look()
+    after = place.wait(20)
+    assert names(after) == ["a", "b"]
+    assert after.workloads["a"].priority == 7
+    assert problems(after) == []
+
+
+def _all_of_them() -> list[int]:
+    taken: list[int] = []
+    try:
+        while True:
+            taken.append(os.dup(0))
+    except OSError:
+        return taken
