@@ -14,6 +14,8 @@ PROGRAMS = ("llama-server", "vllm")
 """What the engines look for on PATH."""
 _LOOK_AGAIN = 30.0
 """Seconds for which the name, PATH and the driver are taken to be as they were."""
+_LAST = 5.0
+"""Seconds for which its memory is taken to be as it was."""
 _DRIVER = "/sys/module/nvidia/version"
 
 
@@ -26,6 +28,8 @@ class Settled:
         self.cpus = 1
         self.found: Mapping[str, str] = {}
         self.driver: str | None = None
+        self.last: Host | None = None
+        self.last_until = float("-inf")
 
     def refresh(self, now: float, path: str | None = None) -> None:
         """Look again if it is time to; `path` instead of PATH."""
@@ -42,10 +46,14 @@ _settled = Settled()
 
 
 def look() -> Host:
-    """The machine as it is now; all but its memory as it was at most 30 s ago."""
-    _settled.refresh(time.monotonic())
+    """The machine as it was at most 5 s ago, and what rarely changes of it at most 30 s ago."""
+    now = time.monotonic()
+    if _settled.last is not None and now < _settled.last_until:
+        return _settled.last
+    _settled.refresh(now)
     memory, available = _memory()
-    return Host(
+    _settled.last_until = now + _LAST
+    _settled.last = Host(
         name=_settled.name,
         cpus=_settled.cpus,
         memory=memory,
@@ -54,6 +62,7 @@ def look() -> Host:
         python=sys.executable or "python3",
         driver=_settled.driver,
     )
+    return _settled.last
 
 
 def label(name: str) -> str:

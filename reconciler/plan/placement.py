@@ -6,6 +6,7 @@ belongs is decided in `arrange.py`.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import filterfalse
 from typing import Literal
 
 from reconciler.model.fleet import Needs
@@ -165,11 +166,12 @@ class Room:
             return wish
         if before is not None and before in self.leasable and not self._taken(before):
             return before
-        while self.next_port < len(self.leasable):
-            port = self.leasable[self.next_port]
-            if not self._taken(port):
-                return port
-            self.next_port += 1
+        port = next(filterfalse(self.ports.__contains__, self.leasable[self.next_port :]), None)
+        if port is not None:
+            self.next_port = self.leasable.index(port)
+            return port
+        if self.freed in self.leasable:
+            return self.freed
         return NoRoom(
             reason=Reason.NoFreePort, detail=f"all ports of {self.node.ports} are in use; widen ports of this Node"
         )

@@ -141,12 +141,12 @@ def _running(instance: Instance, phase: Running, workload: Workload, facts: Fact
 def _replace(instance: Instance, workload: Workload, facts: Facts, reason: Reason, detail: str) -> Decision:
     """End a run so that the next pass starts its successor; unless the successor could not be started."""
     slot, launch = instance.slot, instance.launch
-    successor = starts.launch(slot, workload, facts, facts.free().without(launch), before=launch, strikes=_CLEAN)
-    if isinstance(successor, Blocked):
-        return replace(successor, detail=f"{successor.detail}; {slot} goes on as it was ({reason.value})")
     rollout = facts.rollouts.get(workload.name)
     if rollout is not None and (waits := rollout.waits(slot)):
         return Blocked(subject=slot, reason=Reason.Waiting, detail=f"{waits} to be replaced ({detail or reason.value})")
+    successor = starts.launch(slot, workload, facts, facts.free().without(launch), before=launch, strikes=_CLEAN)
+    if isinstance(successor, Blocked):
+        return replace(successor, detail=f"{successor.detail}; {slot} goes on as it was ({reason.value})")
     return _let_go(launch, facts, workload.update, reason=reason, detail=detail)
 
 
