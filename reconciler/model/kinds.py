@@ -262,6 +262,9 @@ class Model(Runs):
     """More arguments for the engine, passed on as they are, last."""
     aliases: Strings = live(())
     """Other model names that requests may use."""
+    weight: int | None = live(None, ge=0, le=1000)
+    """Its part of the requests for a name that it shares with other models, each by its weight: a canary. A name may be
+    shared only where all that answer to it give a weight; 0 gets none."""
 
     @property
     def strategy(self) -> Literal["surge", "replace"]:
@@ -344,7 +347,6 @@ KINDS: dict[str, type[AnyResource]] = {cls.__name__: cls for cls in get_args(Any
 
 LATER: dict[str, str] = {
     "idle_action": "models are not put to sleep in this version; remove the line",
-    "weight": "there is no gateway to weigh traffic in this version; remove the line",
     "limits": "there is no gateway to enforce limits in this version; remove the line",
     "image": "containers are not run in this version; write command",
     "metrics": "engines' metrics are not read in this version; remove the line",

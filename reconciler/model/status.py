@@ -72,6 +72,8 @@ class Endpoint:
     """`http://127.0.0.1:9001`."""
     names: tuple[str, ...]
     """Model names that requests may use: name, aliases, adapters."""
+    weight: int = 100
+    """Its part of the requests for a name that several models answer to."""
 
 
 ReplicaState = Literal[

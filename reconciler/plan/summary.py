@@ -2,44 +2,27 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, assert_never
 
 from reconciler.model.fleet import Fleet, Workload, split_slot
-from reconciler.model.kinds import Model
-from reconciler.model.memory import Memory, Override
+from reconciler.model.memory import Memory
 from reconciler.model.observation import (
     Demand,
     Exited,
-    Failing,
     Gpu,
     Instance,
-    NotReady,
     Observation,
-    Readiness,
-    Ready,
-    Recorded,
-    Running,
-    Stopping,
     Unknown,
 )
-from reconciler.model.plan import Action, Blocked, Launch, Plan, Start, Stop
+from reconciler.model.plan import Action, Blocked, Launch, Plan
 from reconciler.model.status import (
-    Condition,
-    Endpoint,
     GpuShare,
     GpuStatus,
     Reason,
-    Replica,
-    ReplicaState,
     Status,
     WorkloadStatus,
 )
-from reconciler.plan.planner import paused
+from reconciler.plan.rows import Inputs, row
 from reconciler.plan.scaling import wanted
-from reconciler.plan.words import ended
-
-UNROUTED_AFTER = 2
-"""Failed probes in a row after which an instance gets no traffic."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,21 +42,6 @@ class Pass:
     def instances(self) -> Mapping[str, Instance]:
         """What runs, as far as it can be seen."""
         return {} if isinstance(self.observation.instances, Unknown) else self.observation.instances
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inputs:
-    """All that the row of one workload is made from."""
-
-    name: str
-    workload: Workload | None
-    instances: tuple[Instance, ...]
-    blocked: tuple[Blocked, ...]
-    actions: tuple[Action, ...]
-    """Decided in this pass or in flight."""
-    draining: tuple[str, ...]
-    override: Override | None
-    wanted: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +72,7 @@ def summarise(
         rows.pop(name, None)
     for name, row_inputs in made.items():
         if inputs.get(name) != row_inputs:
-            inputs[name], rows[name] = row_inputs, _row(row_inputs, memory, indices)
+            inputs[name], rows[name] = row_inputs, row(row_inputs, memory, indices)
     if before is None or rows.keys() != before.status.workloads.keys():
         rows = {name: rows[name] for name in sorted(rows)}
     waiting = any(blocked.reason is not Reason.Paused for blocked in plan.blocked)
@@ -209,160 +177,6 @@ def _wanted(workload: Workload | None, instances: Iterable[Instance], looked: Pa
         return 0
     present = sum(not isinstance(instance.phase, Exited) for instance in instances)
     return wanted(workload, memory, looked.demand, present=present, now=looked.now).count
-
-
-def _row(inputs: Inputs, memory: Memory, indices: Mapping[str, int]) -> WorkloadStatus:
-    name, workload = inputs.name, inputs.workload
-    by_slot = {instance.slot: instance for instance in inputs.instances}
-    slots = {f"{name}/{index}" for index in range(inputs.wanted)} | by_slot.keys()
-    replicas = tuple(
-        _replica(slot, by_slot.get(slot), slot in inputs.draining, indices) for slot in sorted(slots, key=split_slot)
-    )
-    routed = tuple(replica for replica in replicas if _routed(by_slot.get(replica.slot), replica))
-    is_paused = workload is not None and paused(workload, memory)
-    return WorkloadStatus(
-        name=name,
-        kind=workload.spec.kind if workload is not None else "",
-        engine=workload.engine if workload is not None else next((i.launch.engine for i in inputs.instances), ""),
-        source=f"{workload.source.path}:{workload.source.line}" if workload is not None else "",
-        wanted=inputs.wanted,
-        priority=workload.priority if workload is not None else 0,
-        paused=is_paused,
-        conditions=_conditions(inputs, replicas, routed, is_paused=is_paused),
-        replicas=replicas,
-        endpoints=tuple(
-            Endpoint(slot=replica.slot, address=f"http://127.0.0.1:{replica.port}", names=_names(name, workload))
-            for replica in routed
-            if replica.port is not None
-        ),
-        note=_note(inputs.override, workload),
-    )
-
-
-def _names(name: str, workload: Workload | None) -> tuple[str, ...]:
-    if workload is None or not isinstance(workload.spec, Model):
-        return (name,)
-    return (name, *workload.spec.aliases, *(adapter.name for adapter in workload.spec.adapters))
-
-
-def _note(override: Override | None, workload: Workload | None) -> str:
-    if override is None or workload is None:
-        return ""
-    if override.stopped:
-        return f"stopped by command; `holdfast resume {workload.name}` starts it again"
-    if override.paused:
-        return f"paused by command; `holdfast resume {workload.name}` goes on"
-    if override.replicas is not None and override.declared == workload.replicas:
-        fewest, most = workload.replicas
-        declared = str(fewest) if fewest == most else f"{fewest}-{most}"
-        return f"scaled to {override.replicas} by command, its file says {declared}"
-    return ""
-
-
-def _routed(instance: Instance | None, replica: Replica) -> bool:
-    """Whether it gets traffic: ready, or failing so briefly that it may be a hiccup."""
-    if instance is None or replica.state not in ("ready", "failing"):
-        return False
-    readiness = instance.phase.readiness if isinstance(instance.phase, Running) else None
-    return isinstance(readiness, Ready) or (isinstance(readiness, Failing) and readiness.failures < UNROUTED_AFTER)
-
-
-def _replica(slot: str, instance: Instance | None, draining: bool, indices: Mapping[str, int]) -> Replica:
-    if instance is None:
-        return Replica(slot=slot, state="absent")
-    launch, phase = instance.launch, instance.phase
-    state: ReplicaState = "unknown"
-    pid, since, detail = None, None, ""
-    match phase:
-        case Unknown(reason=detail):
-            pass
-        case Recorded():
-            state = "recorded"
-        case Exited():
-            state, since, detail = "exited", phase.at, ended(phase)
-        case Stopping():
-            state, pid, since, detail = "stopping", phase.pid, phase.since, phase.asked.value
-        case Running(pid=pid, readiness=readiness):
-            state, since, detail = _answers(phase, readiness, draining=draining)
-    return Replica(
-        slot=slot,
-        state=state,
-        run=launch.run,
-        pid=pid,
-        port=launch.port,
-        gpus=tuple(indices[uuid] for uuid in launch.gpus if uuid in indices) or launch.indices,
-        memory=launch.memory,
-        since=since,
-        restarts=launch.strikes.count + launch.strikes.spared,
-        detail=detail,
-    )
-
-
-def _answers(
-    phase: Running, readiness: Readiness, *, draining: bool
-) -> tuple[Literal["starting", "ready", "draining", "failing"], float, str]:
-    """State, since when, and why not ready, of something that runs."""
-    match readiness:
-        case NotReady(detail=detail):
-            return "starting", phase.since, detail
-        case Ready(since=since):
-            return "draining" if draining else "ready", since, ""
-        case Failing(since=since, failures=failures, detail=detail):
-            return "failing", since, f"{failures} failed probes: {detail}"
-        case _:
-            assert_never(readiness)
-
-
-def _conditions(
-    inputs: Inputs, replicas: tuple[Replica, ...], routed: tuple[Replica, ...], *, is_paused: bool
-) -> tuple[Condition, Condition, Condition]:
-    """Ready, Reconciling and Stalled, set in this one place."""
-    blocked = [item for item in inputs.blocked if item.reason is not Reason.Paused]
-    first = blocked[0] if blocked else None
-    stuck = next((item for item in blocked if item.reason is not Reason.Waiting), None)
-    busy = next(iter(inputs.actions), None)
-    on_its_way = next((r for r in replicas if r.state in ("starting", "stopping", "draining", "recorded")), None)
-    unseen = any(replica.state == "unknown" for replica in replicas)
-    up = len([replica for replica in routed if split_slot(replica.slot)[1] < inputs.wanted])
-    if up >= inputs.wanted and inputs.workload is not None:
-        reason = Reason.Ready if inputs.wanted else Reason.StopAsked if inputs.override else Reason.Idle
-        ready = Condition(type="Ready", status="True", reason=reason, message=f"{up} of {inputs.wanted} ready")
-    else:
-        reason, message = _why_not_ready(inputs, replicas, first)
-        if is_paused and first is None:
-            reason, message = Reason.Paused, "paused"
-        ready = Condition(type="Ready", status="Unknown" if unseen else "False", reason=reason, message=message)
-    if busy is not None:
-        moving = Condition(type="Reconciling", status="True", reason=busy.reason, message=str(busy))
-    elif on_its_way is not None:
-        reason = Reason.Starting if on_its_way.state in ("starting", "recorded") else Reason.Stopping
-        moving = Condition(
-            type="Reconciling", status="True", reason=reason, message=f"{on_its_way.slot} {on_its_way.state}"
-        )
-    elif first is not None and first.reason is Reason.Waiting:
-        moving = Condition(type="Reconciling", status="True", reason=Reason.Waiting, message=first.detail)
-    else:
-        moving = Condition(type="Reconciling", status="False", reason=Reason.Converged)
-    stalled = Condition(type="Stalled", status="False", reason=Reason.Converged)
-    if stuck is not None:
-        stalled = Condition(type="Stalled", status="True", reason=stuck.reason, message=stuck.detail)
-    return ready, moving, stalled
-
-
-def _why_not_ready(inputs: Inputs, replicas: tuple[Replica, ...], first: Blocked | None) -> tuple[Reason, str]:
-    if first is not None:
-        return first.reason, first.detail
-    for replica in replicas:
-        if replica.state in ("failing", "exited", "unknown") and replica.detail:
-            reason = {"failing": Reason.ProbeFailing, "exited": Reason.Exited}.get(replica.state, Reason.Unknown)
-            return reason, f"{replica.slot} {replica.detail}"
-    for action in inputs.actions:
-        if isinstance(action, Start | Stop):
-            return action.reason, action.detail
-    for replica in replicas:
-        if replica.state == "starting":
-            return Reason.Starting, f"{replica.slot} {replica.detail}"
-    return Reason.NotRunning, "not running"
 
 
 def _gpu(gpu: Gpu, instances: Mapping[str, Instance]) -> GpuStatus:

@@ -188,13 +188,15 @@ class Resolver:
             others = sorted({key for key in self._public.get(name, ()) if key != claim.key})
             for other in others:
                 where, rival = self._claims[other][0]
+                if _weighed(claim) and _weighed(rival):
+                    continue  # they share its requests
                 keys: Keys = ("name",) if name == claim.key[1] else ("aliases",)
                 if isinstance(claim.spec, Model) and name in {adapter.name for adapter in claim.spec.adapters}:
                     keys = ("adapters",)
                 line = self._place(where, rival, ("name",))[0]
                 message = (
                     f"cannot answer to {name}: {other[1]} ({self._name}/{where}:{line}) answers to it too; "
-                    "choose another name for one of them"
+                    "choose another name for one of them, or give both a weight to share its requests"
                 )
                 problems.append(self._problem(path, claim, Finding(keys, message)))
         return problems
@@ -234,6 +236,10 @@ def _public(claim: Declared) -> tuple[str, ...]:
     if spec.kind == "Model" and (spec.aliases or spec.adapters):
         return tuple(dict.fromkeys((spec.name, *spec.aliases, *(adapter.name for adapter in spec.adapters))))
     return (spec.name,)
+
+
+def _weighed(claim: Declared) -> bool:
+    return isinstance(claim.spec, Model) and claim.spec.weight is not None
 
 
 def declares(reading: Reading) -> set[Key]:

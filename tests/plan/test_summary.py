@@ -99,6 +99,13 @@ def test_an_endpoint_has_the_address_and_every_name() -> None:
     (endpoint,) = seen.workloads["chat"].endpoints
     assert endpoint.address == "http://127.0.0.1:9001"
     assert endpoint.names == ("chat", "gpt", "sql")
+    assert endpoint.weight == 100
+
+
+def test_an_endpoint_carries_the_weight_of_a_canary() -> None:
+    of = CHAT + "weight: 5\n"
+    seen = status(of, machine(instance(fleet(of), "chat/0", port=9001, gpus=(gpu(0),)), gpus=(gpu(0),)))
+    assert [endpoint.weight for endpoint in seen.workloads["chat"].endpoints] == [5]
 
 
 def test_one_failed_probe_keeps_the_endpoint_and_two_take_it_away() -> None:

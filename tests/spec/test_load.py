@@ -331,9 +331,9 @@ def test_an_alias_that_is_a_name_blocks_both_and_names_both(place: Place) -> Non
     assert fleet.workloads["a"].spec.model_dump()["aliases"] == ()
     assert problems(fleet) == [
         "fleet.d/a.yaml:4:10: aliases: cannot answer to b: b (fleet.d/b.yaml:2) answers to it too; choose another name "
-        "for one of them",
+        "for one of them, or give both a weight to share its requests",
         "fleet.d/b.yaml:2:7: name: cannot answer to b: a (fleet.d/a.yaml:2) answers to it too; choose another name "
-        "for one of them",
+        "for one of them, or give both a weight to share its requests",
     ]
     place.write("a.yaml", model("a", aliases="[b2]"))
     assert problems(place.look()) == []
@@ -347,6 +347,17 @@ def test_two_models_of_one_alias_or_adapter_are_a_problem(tmp_path: Path) -> Non
         ("aliases", ("a",)),
         ("adapters", ("b",)),
     ]
+
+
+def test_models_that_all_give_a_weight_share_a_name(place: Place) -> None:
+    place.write("a.yaml", model("a", aliases="[b]", weight=5))
+    assert len(problems(place.look())) == 2, "b gives none"
+    place.write("b.yaml", model("b", weight=95))
+    fleet = place.look()
+    assert problems(fleet) == []
+    assert [fleet.workloads[name].spec.model_dump()["weight"] for name in ("a", "b")] == [5, 95]
+    place.write("b.yaml", model("b"))
+    assert len(problems(place.look())) == 2
 
 
 def test_engines_and_nodes_may_be_named_as_models_are(tmp_path: Path) -> None:
