@@ -11,7 +11,7 @@ from reconciler.model.fleet import Workload
 from reconciler.model.observation import Gpu
 from reconciler.model.plan import Size
 from reconciler.model.quantity import print_size
-from reconciler.plan.cards import left, why_never
+from reconciler.plan.cards import in_all, left, why_never
 from reconciler.plan.draft import Draft
 from reconciler.plan.layout import Answer, Card, Item, Machine, Problem, Seen, Victim, solve
 
@@ -47,7 +47,10 @@ class Arrangement:
         )
         if not self.draft.cards:
             return f"needs {count}, and this machine has none"
-        words = [(seen.card.index, self._why(seen, workload, size)) for seen in answer.seen(slot)]
+        found = answer.seen(slot)
+        words = [(seen.card.index, self._why(seen, workload, size)) for seen in found]
+        if workload.spec.preemption == "never" and any(self._lower(seen, workload) for seen in found):
+            wish += ", and takes from nobody (preemption: never)"
         each = [f"gpu {index}: {why}" for index, why in words if why]
         fitting = len(words) - len(each)
         if 0 < fitting < size.gpus:
@@ -60,14 +63,24 @@ class Arrangement:
         never = why_never(workload.needs, card.gpu)
         if never:
             return never
+        if size.memory is not None and size.memory > card.gpu.memory:
+            return in_all(card.gpu)
+        firm = {one for one, other in self._lower(seen, workload).items() if other.spec.preemption == "never"}
+        tenants = ", ".join(f"{one}, which yields to nobody" if one in firm else one for one in seen.tenants)
         if seen.closed:
-            return f"taken whole by {', '.join(seen.tenants)}"
+            return f"taken whole by {tenants}"
         if seen.tenants and (size.memory is None or not workload.needs.share):
-            return f"shared by {', '.join(seen.tenants)}"
+            return f"shared by {tenants}"
         if seen.free >= (size.memory or card.whole):
             return ""
-        beside = f" beside {', '.join(seen.tenants)}" if seen.tenants else ""
-        return left(card.gpu, seen.free, card.strangers, beside)
+        why = left(card.gpu, seen.free, card.strangers, f" beside {tenants}" if tenants else "")
+        return f"{why}; {print_size(card.reserved)} reserved" if card.reserved else why
+
+    def _lower(self, seen: Seen, workload: Workload) -> dict[str, Workload]:
+        """Who is on a card though its priority is lower."""
+        workloads = self.draft.fleet.workloads
+        found = ((one, workloads.get(one.rpartition("/")[0])) for one in seen.tenants)
+        return {one: other for one, other in found if other is not None and other.priority < workload.priority}
 
 
 def arrange(draft: Draft) -> Arrangement:

@@ -12,7 +12,17 @@ HEALTHY_AFTER = 600.0
 PROVEN_AFTER = 1.0
 """Seconds of being ready after which an end is a surprise: what nobody can ask is ready as soon as it runs."""
 OURS = frozenset(
-    {Reason.SpecChanged, Reason.NotInFleet, Reason.ScaledDown, Reason.RestartAsked, Reason.StopAsked, Reason.Lost}
+    {
+        Reason.SpecChanged,
+        Reason.NotInFleet,
+        Reason.ScaledDown,
+        Reason.RestartAsked,
+        Reason.StopAsked,
+        Reason.Preempted,
+        Reason.Moved,
+        Reason.Idle,
+        Reason.Lost,
+    }
 )
 """Ends that are no failure of the engine: we had asked for them, or the machine went down under it."""
 

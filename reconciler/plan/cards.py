@@ -28,6 +28,11 @@ class Stock:
     strangers: int
 
     @property
+    def reserved(self) -> int:
+        """Bytes that its node leaves alone."""
+        return self.gpu.memory - self.strangers - self.now
+
+    @property
     def whole(self) -> int:
         """Bytes that must be free for it to be taken whole."""
         return int(self.gpu.memory * WHOLE)
@@ -83,8 +88,13 @@ def why_never(needs: Needs, gpu: Gpu) -> str:
     if needs.models and not any(model in gpu.model for model in needs.models):
         return f"is {gpu.model}"
     if gpu.memory < needs.least:
-        return f"has {print_size(gpu.memory)} in all"
+        return in_all(gpu)
     return ""
+
+
+def in_all(gpu: Gpu) -> str:
+    """Of one that is too small, were it empty."""
+    return f"has {print_size(gpu.memory)} in all"
 
 
 def amount(launch: Launch, gpu: Gpu) -> int:

@@ -70,6 +70,8 @@ class Room:
     """Taken; None where they are not known."""
     leasable: range
     """The node's own ports."""
+    spoken_for: frozenset[int] = frozenset()
+    """Ports of those that ended and may come back: clients know them by these, so they are leased to others last."""
     next_port: int = 0
     """Where the search among them goes on: as a position."""
     freed: int | None = None
@@ -85,6 +87,7 @@ class Room:
             unknown=gpus.reason if isinstance(gpus, Unknown) else "",
             ports=None if isinstance(ports, Unknown) else set(ports),
             leasable=node.port_range,
+            spoken_for=_spoken_for(observation),
         )
         held = _held(observation, memory)
         if room.ports is not None:
@@ -166,10 +169,14 @@ class Room:
             return wish
         if before is not None and before in self.leasable and not self._taken(before):
             return before
-        port = next(filterfalse(self.ports.__contains__, self.leasable[self.next_port :]), None)
+        free = filterfalse(self.ports.__contains__, self.leasable[self.next_port :])
+        port = next(filterfalse(self.spoken_for.__contains__, free), None)
         if port is not None:
             self.next_port = self.leasable.index(port)
             return port
+        back = sorted(self.spoken_for.intersection(self.leasable) - self.ports)
+        if back:
+            return back[0]
         if self.freed in self.leasable:
             return self.freed
         return NoRoom(
@@ -178,6 +185,13 @@ class Room:
 
     def _taken(self, port: int) -> bool:
         return self.ports is not None and port in self.ports and port != self.freed
+
+
+def _spoken_for(observation: Observation) -> frozenset[int]:
+    """What was leased to those that have ended."""
+    instances: Mapping[str, Instance] = {} if isinstance(observation.instances, Unknown) else observation.instances
+    ended = (instance.launch.port for instance in instances.values() if type(instance.phase) is Exited)
+    return frozenset(filter(None, ended))
 
 
 def _held(observation: Observation, memory: Memory) -> list[Launch]:

@@ -23,6 +23,7 @@ from reconciler.model.observation import (
 from reconciler.model.plan import Action, Blocked, Drain, Forget, Launch, Start, Stop, Strikes, Update
 from reconciler.model.status import Reason
 from reconciler.plan import backoff, starts
+from reconciler.plan.cards import RETURNS
 from reconciler.plan.changes import changes
 from reconciler.plan.facts import Facts
 from reconciler.plan.layout import Victim
@@ -30,6 +31,8 @@ from reconciler.plan.words import ended, in_a_row
 
 _CLEAN = Strikes()
 """What is owed where nothing failed."""
+_BACK = {Reason.Preempted: "there is room again", Reason.Moved: ""}
+"""What is said of a start where the last run had given way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,7 @@ def _run(instance: Instance, workload: Workload, facts: Facts) -> Decision | Non
                 detail = f"{ended(phase)}; {in_a_row(strikes.count)}"
                 return Blocked(subject=slot, reason=Reason.BackingOff, detail=detail, until=phase.at + wait)
             reason = Reason.RestartAsked if asked else Reason.SpecChanged if fresh else _cause(phase)
-            detail = "" if fresh else ended(phase)
+            detail = "" if fresh else _BACK.get(reason, ended(phase))
             return _start(slot, workload, facts, launch, strikes=strikes, reason=reason, detail=detail)
         case Running():
             return _running(instance, phase, workload, facts, asked=asked)
@@ -146,7 +149,7 @@ def _replace(instance: Instance, workload: Workload, facts: Facts, reason: Reaso
         return Blocked(subject=slot, reason=Reason.Waiting, detail=f"{waits} to be replaced ({detail or reason.value})")
     successor = starts.launch(slot, workload, facts, facts.free().without(launch), before=launch, strikes=_CLEAN)
     if isinstance(successor, Blocked):
-        return replace(successor, detail=f"{successor.detail}; {slot} goes on as it was ({reason.value})")
+        return replace(successor, detail=f"{successor.detail}; {slot} goes on as it was ({detail or reason.value})")
     return _let_go(launch, facts, workload.update, reason=reason, detail=detail)
 
 
@@ -174,7 +177,7 @@ def _let_go(launch: Launch, facts: Facts, update: UpdateSpec, *, reason: Reason,
     return Stop(slot=slot, run=launch.run, grace=_grace(update), reason=reason, detail=detail)
 
 
-def _remove(instance: Instance, removal: Removal, facts: Facts) -> Decision:
+def _remove(instance: Instance, removal: Removal, facts: Facts) -> Decision | None:
     """Make a slot that is not wanted disappear."""
     slot, phase, launch, reason = instance.slot, instance.phase, instance.launch, removal.reason
     update = removal.update or _recorded(launch)
@@ -185,10 +188,20 @@ def _remove(instance: Instance, removal: Removal, facts: Facts) -> Decision:
             return _let_go(launch, facts, update, reason=reason)
         case Stopping():
             return Stop(slot=slot, run=launch.run, grace=_grace(update), reason=phase.asked)
+        case Exited() if _returns(phase, launch, facts):
+            return Later(phase.at + RETURNS)  # who is to have its memory has to know whose it was
         case Recorded() | Exited():
             return Forget(slot=slot, run=launch.run, reason=reason)
         case _:
             assert_never(phase)
+
+
+def _returns(end: Exited, launch: Launch, facts: Facts) -> bool:
+    """Whether memory that it held is still on its way back."""
+    if not launch.gpus or facts.now >= end.at + RETURNS:
+        return False
+    cards = facts.cards()
+    return any(cards[uuid].now < cards[uuid].then for uuid in launch.gpus if uuid in cards)
 
 
 def _keep(instance: Instance, facts: Facts) -> Decision | None:

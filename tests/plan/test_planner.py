@@ -211,8 +211,8 @@ CASES = [
         fleet=CHAT.replace("20GiB", "90GiB"),
         on=lambda: machine(instance(fleet(CHAT), "chat/0", port=9000, gpus=(gpu(0),)), gpus=(gpu(0),)),
         plan="""
-            blocked chat/0: NoFreeGpu (needs one gpu with 90.0 GiB free; gpu 0: 80.0 GiB of 80.0 GiB free; \
-chat/0 goes on as it was (SpecChanged))
+            blocked chat/0: NoFreeGpu (needs one gpu with 90.0 GiB free; gpu 0: has 80.0 GiB in all; \
+chat/0 goes on as it was (memory 20GiB → 90GiB))
         """,
     ),
     Case(
@@ -424,7 +424,7 @@ until `holdfast apply --prune`)
         ),
         plan="""
             blocked chat/0: Unknown (cannot place on gpus that cannot be seen: NVML has not answered for 7 s; chat/0 \
-goes on as it was (SpecChanged))
+goes on as it was (context default → 100))
             blocked chat/1: Unknown (cannot place on gpus that cannot be seen: NVML has not answered for 7 s)
         """,
     ),
@@ -596,7 +596,7 @@ goes on as it was (SpecChanged))
                 gpu(1, used=70, holders=(Holder(pid=4242, name="python", memory=70 * GIB),)),
             )
         ),
-        plan="blocked chat/0: NoFreeGpu (needs one gpu with 20.0 GiB free; gpu 0: 16.0 GiB of 16.0 GiB free; "
+        plan="blocked chat/0: NoFreeGpu (needs one gpu with 20.0 GiB free; gpu 0: has 16.0 GiB in all; "
         "gpu 1: 10.0 GiB of 80.0 GiB free; 70.0 GiB held by pid 4242 python, not ours)",
     ),
     Case(
@@ -635,7 +635,7 @@ what is free)
         situation="memory reserved on the node is left alone",
         fleet=CHAT + "---\nkind: Node\nname: box1\nreserved: 61GiB",
         on=lambda: machine(gpus=(gpu(0),)),
-        plan="blocked chat/0: NoFreeGpu (needs one gpu with 20.0 GiB free; gpu 0: 19.0 GiB of 80.0 GiB free)",
+        plan="blocked chat/0: NoFreeGpu (needs one gpu with 20.0 GiB free; gpu 0: 19.0 GiB of 80.0 GiB free; 61.0 GiB reserved)",
     ),
     Case(
         situation="of two that do not both fit the one with priority is placed",
