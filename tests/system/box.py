@@ -30,6 +30,7 @@ class Box:
         self.fleet = place / "fleet.d"
         self.state = place / "state"
         self.log = place / "daemon.log"
+        self.inventory = place / "inventory.yaml"
         self.fleet.mkdir(parents=True)
         self.client = Client(str(place / "s.sock"), timeout=LATEST)
         self.process: subprocess.Popen[bytes] | None = None
@@ -55,6 +56,14 @@ class Box:
         """The range that ports are leased from: one of its own for each test, as several may run beside each other."""
         self.write("node.yaml", json.dumps({"kind": "Node", "name": "local", "ports": f"{first}-{first + count - 1}"}))
 
+    def gpus(self, *sizes: str) -> None:
+        """Simulated GPUs of these sizes, from the next daemon on."""
+        cards = [
+            {"index": index, "uuid": f"GPU-{index}", "model": "NVIDIA L4", "memory": size, "used": "0GiB", "links": []}
+            for index, size in enumerate(sizes)
+        ]
+        self.inventory.write_text(json.dumps({"node": "box1", "memory": "64GiB", "gpus": cards}))
+
     def remove(self, name: str) -> None:
         (self.fleet / name).unlink()
 
@@ -62,7 +71,8 @@ class Box:
 
     def argv(self, *more: str) -> list[str]:
         places = ["--fleet", str(self.fleet), "--state", str(self.state), "--socket", self.client.path]
-        return [sys.executable, "-m", "reconciler.cli", "run", *places, *more]
+        gpus = ["--inventory", str(self.inventory)] if self.inventory.exists() else []
+        return [sys.executable, "-m", "reconciler.cli", "run", *places, *gpus, *more]
 
     def daemon(self, *, before: tuple[str, ...] = (), answers: bool = True) -> subprocess.Popen[bytes]:
         """Start it, and wait until it has looked once. `before` is a program that becomes it."""

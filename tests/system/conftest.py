@@ -1,6 +1,9 @@
+import subprocess
+import sys
+
 import pytest
 
-from tests.system.box import Box
+from tests.system.box import ROOT, Box
 
 _FAILED = pytest.StashKey[bool]()
 
@@ -23,3 +26,11 @@ def box(tmp_path, request):
         box.keep(request.node.name)
     left = box.clear()
     assert not left, f"left behind: {left}"
+
+
+@pytest.fixture(scope="session")
+def gguf(tmp_path_factory):
+    """The demo model, made here."""
+    path = tmp_path_factory.mktemp("model") / "demo.gguf"
+    subprocess.run([sys.executable, "fleet.d/demo_model.py", str(path)], cwd=ROOT, check=True)
+    return path

@@ -1,15 +1,13 @@
 """`holdfast` as a person types it, against a real daemon, and llama.cpp as it really serves."""
 
 import json
-import subprocess
-import sys
 
 import openai
 import pytest
 from openai.types.chat import ChatCompletionMessageParam
 
 from tests.eventually import eventually
-from tests.system.box import LATEST, ROOT
+from tests.system.box import LATEST
 
 pytestmark = pytest.mark.system
 
@@ -99,14 +97,6 @@ def test_up_and_down_leave_engines_or_end_them(box):
     assert ended.returncode == 0
     assert "stopped one/0" in ended.stdout
     assert not box.engines("one/0")
-
-
-@pytest.fixture(scope="module")
-def gguf(tmp_path_factory):
-    """The demo model, made here."""
-    path = tmp_path_factory.mktemp("model") / "demo.gguf"
-    subprocess.run([sys.executable, "fleet.d/demo_model.py", str(path)], cwd=ROOT, check=True)
-    return path
 
 
 def model(gguf, **fields):
