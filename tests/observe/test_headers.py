@@ -243,7 +243,8 @@ def test_a_server_that_misbehaves_is_told_in_words(hub: LocalHub, name: str) -> 
 def test_a_server_that_hangs_is_left_at_the_deadline(hub: LocalHub, way: server.Way) -> None:
     hub.way = way
     hub.put("org/repo", "a.gguf", BODY)
-    assert "came" in why(ask("hf:org/repo/a.gguf", at=hub, deadline=0.5))
+    told = why(ask("hf:org/repo/a.gguf", at=hub, deadline=0.5))
+    assert "nothing came" in told or "timed out" in told  # whichever of the two deadlines is noticed first
 
 
 def test_a_header_that_says_it_is_huge_is_not_fetched(hub: LocalHub) -> None:
@@ -314,7 +315,8 @@ def test_a_file_is_read_again_only_when_it_changed(tmp_path: Path) -> None:
 
     def renewed() -> bool:
         clock.now += 61
-        return weights(look()).context_length == 77
+        found = look()  # for a moment half of it is written
+        return isinstance(found, Weights) and found.context_length == 77
 
     eventually(renewed)
     assert len(woken) == 2
