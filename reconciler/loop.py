@@ -95,8 +95,7 @@ class Loop:
         self.memory = replace(self.memory, lulls=decided.lulls)
         self.passes += 1
         self.fleet, self.observation, self.plan = fleet, observation, decided
-        for action in decided.actions:
-            self._dispatch(action)
+        self._dispatch(decided.actions)
         # publishing waits until what was decided has been set going
         looked = Pass(
             fleet=fleet,
@@ -109,11 +108,14 @@ class Loop:
         asyncio.get_running_loop().call_soon(self._publish, looked)
         return min(time for time in (again, decided.wake_at, now + self.every) if time is not None)
 
-    def _dispatch(self, action: Action) -> None:
-        self.memory = replace(self.memory, in_flight={**self.memory.in_flight, action.slot: action})
-        task = asyncio.get_running_loop().create_task(self._carry_out(action))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _dispatch(self, actions: Sequence[Action]) -> None:
+        if actions:
+            promised = {action.slot: action for action in actions}
+            self.memory = replace(self.memory, in_flight={**self.memory.in_flight, **promised})
+        for action in actions:
+            task = asyncio.get_running_loop().create_task(self._carry_out(action))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
 
     async def _carry_out(self, action: Action) -> None:
         slot = action.slot
