@@ -14,6 +14,7 @@ from reconciler.model.quantity import print_size
 from reconciler.plan.cards import in_all, left, why_never
 from reconciler.plan.draft import Draft
 from reconciler.plan.layout import Answer, Card, Item, Machine, Problem, Seen, Victim, solve
+from reconciler.plan.words import several
 
 
 @dataclass(slots=True)
@@ -65,8 +66,11 @@ class Arrangement:
             return never
         if size.memory is not None and size.memory > card.gpu.memory:
             return in_all(card.gpu)
-        firm = {one for one, other in self._lower(seen, workload).items() if other.spec.preemption == "never"}
-        tenants = ", ".join(f"{one}, which yields to nobody" if one in firm else one for one in seen.tenants)
+        stays = {one: self._stays(other) for one, other in self._lower(seen, workload).items()}
+        # first who stays though its priority is lower: that is what needs to be told
+        tenants = several(
+            [f"{one}{stays.get(one, '')}" for one in sorted(seen.tenants, key=lambda one: not stays.get(one))]
+        )
         if seen.closed:
             return f"taken whole by {tenants}"
         if seen.tenants and (size.memory is None or not workload.needs.share):
@@ -75,6 +79,12 @@ class Arrangement:
             return ""
         why = left(card.gpu, seen.free, card.strangers, f" beside {tenants}" if tenants else "")
         return f"{why}; {print_size(card.reserved)} reserved" if card.reserved else why
+
+    def _stays(self, lower: Workload) -> str:
+        """Why one of a lower priority does not give way."""
+        if lower.name in self.draft.kept:
+            return " (left as it is)"
+        return " (preemption: never)" if lower.spec.preemption == "never" else ""
 
     def _lower(self, seen: Seen, workload: Workload) -> dict[str, Workload]:
         """Who is on a card though its priority is lower."""

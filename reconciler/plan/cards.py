@@ -109,7 +109,7 @@ def left(gpu: Gpu, free: int, strangers: int, beside: str = "") -> str:
         free = -(
             -(10 * free // 2**30) * 2**30 // 10
         )  # tenths, rounded down: else what is needed would seem to be there
-    text = f"{print_size(free)} of {print_size(gpu.memory)} free{beside}"
+    text = f"{print_size(free) if free else 'none'} of {print_size(gpu.memory)} free{beside}"
     held = [f"{print_size(h.memory)} held by pid {h.pid} {h.name}" for h in gpu.holders if h.slot is None]
     if held:
         text += "; " + ", ".join(held) + ", not ours"

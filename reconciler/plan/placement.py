@@ -16,6 +16,7 @@ from reconciler.model.observation import Exited, Gpu, Instance, Observation, Unk
 from reconciler.model.plan import Launch, Size, Start
 from reconciler.model.status import Reason
 from reconciler.plan.cards import WHOLE, Stock, left
+from reconciler.plan.words import several
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,12 +45,14 @@ class _Card:
         if self.launches and (size.memory is None or not share):
             return f"shared by {self.tenants}"
         wanted = size.memory if size.memory is not None else int(self.gpu.memory * WHOLE)
-        return left(self.gpu, self.free, self.strangers) if self.free < wanted else None
+        if self.free >= wanted:
+            return None
+        return left(self.gpu, self.free, self.strangers, f" beside {self.tenants}" if self.launches else "")
 
     @property
     def tenants(self) -> str:
         """Who is on it, in words."""
-        return ", ".join(sorted(launch.slot for launch in self.launches))
+        return several(sorted(launch.slot for launch in self.launches))
 
     def share(self, launch: Launch) -> int:
         """Bytes that a launch on it takes: what was promised, or what it holds where that is more."""

@@ -1,9 +1,13 @@
 """How things went, in a person's words."""
 
+from collections.abc import Sequence
+
 from reconciler.model.observation import Exited
 
 ASKED = "was stopped"
 """What the words of an end that we had asked for begin with."""
+_NAMED = 3
+"""Of many, so many are named."""
 
 
 def ended(end: Exited) -> str:
@@ -19,6 +23,12 @@ def ended(end: Exited) -> str:
     else:
         text = "ended, how is not known"
     return f"{text} ({end.detail})" if end.detail else text
+
+
+def several(names: Sequence[str]) -> str:
+    """`a/0, b/0, c/0 and 5 more`."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED + 1 else ""
+    return ", ".join(names[:_NAMED] if more else names) + more
 
 
 def in_a_row(count: int) -> str:
