@@ -43,9 +43,7 @@ class Arrangement:
         size = self.draft.size(workload)
         answer = self.refused.get(slot, self.answer)
         count = "one gpu" if size.gpus == 1 else f"{size.gpus} gpus"
-        wish = (
-            f"needs {count} to itself" if size.memory is None else f"needs {count} with {print_size(size.memory)} free"
-        )
+        wish = f"needs {count} {_amount(size, workload)}"
         if not self.draft.cards:
             return f"needs {count}, and this machine has none"
         found = answer.seen(slot)
@@ -91,6 +89,16 @@ class Arrangement:
         workloads = self.draft.fleet.workloads
         found = ((one, workloads.get(one.rpartition("/")[0])) for one in seen.tenants)
         return {one: other for one, other in found if other is not None and other.priority < workload.priority}
+
+
+def _amount(size: Size, workload: Workload) -> str:
+    """How much of each GPU, and how that is known where its file does not say it."""
+    if size.memory is None:
+        return "to itself (as its memory is not known: declare it to share)" if workload.needs.share else "to itself"
+    text = f"with {print_size(size.memory)} free"
+    if size.basis == "estimated" and size.within is not None:
+        return f"{text} (estimated ±{size.within * 100:.0f} %)"
+    return f"{text} (measured)" if size.basis == "measured" else text
 
 
 def arrange(draft: Draft) -> Arrangement:

@@ -30,10 +30,10 @@ class Rollout:
         if slot not in self.outdated:
             return ""  # it serves nobody
         if self.away:
-            return f"waits for {self.away}"
+            return f"waits for {self.away} to serve"
         if self.surge and not self.ready:
-            return f"waits for {self.surge}"
-        return f"waits for {self.outdated[0]}" if slot != self.outdated[0] else ""
+            return f"waits for {self.surge} to serve"
+        return f"waits its turn after {self.outdated[0]}" if slot != self.outdated[0] else ""
 
 
 def rollout(workload: Workload, count: int, instances: Mapping[str, Instance], memory: Memory) -> Rollout | None:

@@ -146,7 +146,9 @@ def _replace(instance: Instance, workload: Workload, facts: Facts, reason: Reaso
     slot, launch = instance.slot, instance.launch
     rollout = facts.rollouts.get(workload.name)
     if rollout is not None and (waits := rollout.waits(slot)):
-        return Blocked(subject=slot, reason=Reason.Waiting, detail=f"{waits} to be replaced ({detail or reason.value})")
+        return Blocked(
+            subject=slot, reason=Reason.Waiting, detail=f"{waits}, then is replaced ({detail or reason.value})"
+        )
     successor = starts.launch(slot, workload, facts, facts.free().without(launch), before=launch, strikes=_CLEAN)
     if isinstance(successor, Blocked):
         return replace(successor, detail=f"{successor.detail}; {slot} goes on as it was ({detail or reason.value})")

@@ -131,7 +131,7 @@ CASES = [
         on=started(CPU, ports=frozenset({9000})),
         plan="""
             start cpu/1 port 9001: SpecChanged (serves while cpu/0 is replaced)
-            blocked cpu/0: Waiting (waits for cpu/1 to be replaced (context default → 4096))
+            blocked cpu/0: Waiting (waits for cpu/1 to serve, then is replaced (context default → 4096))
         """,
     ),
     Case(
@@ -605,7 +605,8 @@ goes on as it was (context default → 100))
         on=lambda: machine(gpus=(gpu(0),)),
         plan="""
             start chat/0 on gpu 0 port 9000: NotRunning
-            blocked chat/1: NoFreeGpu (needs one gpu to itself; gpu 0: taken whole by chat/0)
+            blocked chat/1: NoFreeGpu (needs one gpu to itself (as its memory is not known: declare it to share); gpu 0: \
+taken whole by chat/0)
         """,
     ),
     Case(
