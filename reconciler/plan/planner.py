@@ -180,7 +180,7 @@ def _surge(turn: Rollout, workload: Workload, facts: Facts) -> Decision | None:
         facts.rollouts[workload.name] = replace(turn, surge="")
         return None
     if isinstance(decision, Start) and decision.reason is Reason.NotRunning and turn.outdated:
-        return replace(decision, reason=Reason.SpecChanged, detail=f"serves while {turn.outdated[0]} is replaced")
+        return replace(decision, reason=turn.reason, detail=f"serves while {turn.outdated[0]} is replaced")
     return decision
 
 

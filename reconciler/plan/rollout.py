@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from reconciler.model.fleet import Workload, slot
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Instance, Ready, Running
+from reconciler.model.status import Reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,8 @@ class Rollout:
     """Whether that one serves."""
     away: str = ""
     """Another of its replicas, which does not serve yet."""
+    reason: Reason = Reason.SpecChanged
+    """Why the first of the outdated is replaced."""
 
     def waits(self, slot: str) -> str:
         """For whom a slot that serves waits before it is replaced; empty where its turn has come."""
@@ -53,7 +56,9 @@ def rollout(workload: Workload, count: int, instances: Mapping[str, Instance], m
         # the last one replaced is not there yet: what serves meanwhile stays
         return Rollout(outdated=(), surge=more.slot, ready=True) if ready and more is not None and away else None
     surge = slot(workload.name, count) if workload.spec.strategy == "surge" else ""
-    return Rollout(surge=surge, ready=ready, outdated=tuple(serving), away=away)
+    same = instances[serving[0]].launch.fingerprint == workload.fingerprint
+    reason = Reason.RestartAsked if same else Reason.SpecChanged
+    return Rollout(surge=surge, ready=ready, outdated=tuple(serving), away=away, reason=reason)
 
 
 def outdated(instance: Instance, workload: Workload, memory: Memory) -> bool:

@@ -1,13 +1,13 @@
 """Words for whole stories: models of so many GiB, cards, what runs after earlier fleets, and every pass of the road."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from textwrap import dedent
 
 from reconciler.model.memory import Memory
-from reconciler.model.observation import Demand, Exited, Gpu, Instance, Observation, Unknown, healthy_of
-from reconciler.model.plan import Plan
+from reconciler.model.observation import Demand, Exited, Gpu, Instance, Observation, Phase, Unknown, healthy_of
+from reconciler.model.plan import Plan, Strikes
 from reconciler.model.weights import Layer, Weights
 from reconciler.plan.road import road
 from reconciler.plan.simulate import simulate
@@ -37,11 +37,13 @@ class Story:
         return dedent(self.passes).strip()
 
 
-def told(plans: Iterable[Plan]) -> str:
+def told(plans: Sequence[Plan]) -> str:
     """The passes that say anything new."""
     texts: list[str] = []
     before: set[str] = set()
-    for decided in plans:
+    for number, decided in enumerate(plans):
+        if not decided.actions and not decided.blocked and number < len(plans) - 1:
+            continue  # time passes
         lines = [folded(text) for text in str(decided).splitlines()]
         fresh = [text for text in lines if text not in before]
         texts += ["\n".join(fresh)] if fresh else []
@@ -96,6 +98,23 @@ def after(text: str, on: Observation, *, demand: Demand | None = None, now: floa
 def ran(text: str, count: int, memory: float = 24) -> Callable[[], Observation]:
     """A machine on which that fleet has long run."""
     return lambda: after(text, machine(gpus=cards(count, memory)))
+
+
+def begun(before: str, text: str, passes: int) -> Observation:
+    """A machine on which a fleet has long run, after so many passes towards another."""
+    on, memory = ran(before, 1)(), Memory()
+    for decided in road(fleet(text), on, {}, memory, NOW - 60)[:passes]:
+        on, memory = simulate(decided, on, memory, NOW - 60)
+    return on
+
+
+def become(on: Observation, slot: str, phase: Phase, *, strikes: int = 0) -> Observation:
+    """The same with one instance in another phase."""
+    assert not isinstance(on.instances, Unknown)
+    there = on.instances[slot]
+    there = replace(there, phase=phase, launch=replace(there.launch, strikes=Strikes(count=strikes)))
+    instances = {**on.instances, slot: there}
+    return replace(on, instances=instances, healthy=healthy_of(instances))
 
 
 def placed(text: str, gpus: tuple[Gpu, ...], **places: int) -> Callable[[], Observation]:
