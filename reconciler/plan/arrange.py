@@ -6,6 +6,7 @@ things belong, `placement.Room` says what is free this moment, and a start waits
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from reconciler.model.fleet import Workload
 from reconciler.model.observation import Gpu
@@ -37,6 +38,22 @@ class Arrangement:
         """The GPUs where a slot belongs, in order of index; None where there is no room for it."""
         place = None if slot in self.refused else self.answer.places.get(slot)
         return None if place is None else tuple(self.draft.cards[uuid].gpu for uuid in place.cards)
+
+    def gives(self, gpus: Iterable[Gpu]) -> bool:
+        """Whether memory of one of these GPUs is on its way back: from what has ended, leaves, or is to be replaced."""
+        uuids, draft = {gpu.uuid for gpu in gpus}, self.draft
+        items = self.answer.items
+        going = [*draft.leaving, *draft.as_is.values(), *(items[slot] for slot in self.victims)]
+        return any(draft.cards[uuid].then > draft.cards[uuid].now for uuid in uuids) or any(
+            item.at is not None and not uuids.isdisjoint(item.at.cards) for item in going
+        )
+
+    def is_yielded(self, slot: str) -> bool:
+        """Whether a slot belongs where others run that are to be replaced."""
+        place = self.answer.places.get(slot)
+        return place is not None and any(
+            item.at is not None and not set(place.cards).isdisjoint(item.at.cards) for item in self.draft.as_is.values()
+        )
 
     def why_not(self, slot: str, workload: Workload) -> str:
         """Why there is no room for a slot, GPU by GPU."""
@@ -139,7 +156,13 @@ def _solve(draft: Draft, items: Iterable[Item], *, then: bool) -> Answer:
     free = {card.uuid: card.free for card in cards}
     fitting = [draft.homeless(item, free, items) if item.slot in draft.absent else item for item in items]
     machine = Machine(name=host.name, host=host.memory)
-    return solve(Problem(machines=(machine,), cards=tuple(cards), items=tuple(fitting)))
+    return _answer(Problem(machines=(machine,), cards=tuple(cards), items=tuple(fitting)))
+
+
+@lru_cache(maxsize=8)
+def _answer(problem: Problem) -> Answer:
+    """The same for the same problem: while something starts or drains, pass after pass asks what was asked before."""
+    return solve(problem)
 
 
 __all__ = ["Arrangement", "arrange"]

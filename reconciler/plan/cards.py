@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reconciler.model.fleet import Needs
-from reconciler.model.observation import Exited, Gpu, Instance, Phase, Ready, Running
+from reconciler.model.observation import Exited, Gpu, Instance, Phase, Ready, Running, Stopping
 from reconciler.model.plan import Launch
 from reconciler.model.quantity import print_size
 
@@ -12,6 +12,7 @@ WHOLE = 0.9
 """Part of a card that must be free to be taken whole: a display or a monitoring agent holds a little."""
 RETURNS = 10.0
 """Seconds for which the memory of what has ended is expected to come back."""
+_GRAIN = 64 * 2**20
 _READ = 10.0
 """Seconds after which a driver has been asked again, though it were slow."""
 
@@ -24,7 +25,7 @@ class Stock:
     now: int
     """Free of others at this moment."""
     then: int
-    """Free of others once the memory of what has just ended is back."""
+    """Free of others once the memory of what has just ended is back, and it is known what those that load take."""
     strangers: int
 
     @property
@@ -48,6 +49,7 @@ def stock(gpus: tuple[Gpu, ...], instances: Mapping[str, Instance], *, reserved:
         return {}
     by_uuid = {gpu.uuid: gpu for gpu in gpus}
     loaded: dict[str, int] = dict.fromkeys(by_uuid, 0)
+    loading = dict.fromkeys(by_uuid, 0)
     returning = dict.fromkeys(by_uuid, 0)
     for instance in instances.values():
         launch, phase = instance.launch, instance.phase
@@ -56,22 +58,32 @@ def stock(gpus: tuple[Gpu, ...], instances: Mapping[str, Instance], *, reserved:
                 returning[uuid] += amount(launch, by_uuid[uuid])
             elif _has_loaded(phase, now):
                 loaded[uuid] += amount(launch, by_uuid[uuid])
+            elif isinstance(phase, Running):
+                loading[uuid] += amount(launch, by_uuid[uuid])
     found: dict[str, Stock] = {}
     for uuid, gpu in by_uuid.items():
-        others = _strangers(gpu, loaded[uuid])
+        others = coarse(_strangers(gpu, loaded[uuid]))
+        ours = returning[uuid] + (0 if gpu.holders else loading[uuid])
         found[uuid] = Stock(
             gpu=gpu,
             now=gpu.memory - reserved - others,
-            then=gpu.memory - reserved - max(0, others - returning[uuid]),
+            then=gpu.memory - reserved - max(0, others - ours),
             strangers=others,
         )
     return found
 
 
 def _has_loaded(phase: Phase, now: float) -> bool:
-    """Whether what it takes of its GPUs is for certain in what the driver said last."""
+    """Whether what it takes of its GPUs is for certain in what the driver said last, or will be no more than that."""
+    if isinstance(phase, Stopping):
+        return True
     ready = phase.readiness if isinstance(phase, Running) else None
     return isinstance(ready, Ready) and now >= ready.since + _READ
+
+
+def coarse(size: int) -> int:
+    """Bytes, rounded up: what wavers by a little is to be no other question for the layout each time."""
+    return -(-size // _GRAIN) * _GRAIN
 
 
 def _strangers(gpu: Gpu, loaded: int) -> int:

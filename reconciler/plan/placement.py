@@ -77,6 +77,10 @@ class Room:
     """Ports of those that ended and may come back: clients know them by these, so they are leased to others last."""
     next_port: int = 0
     """Where the search among them goes on: as a position."""
+    promised: list[int] = field(default_factory=list[int])
+    """Ports of ours, each as often as it was given."""
+    listening: frozenset[int] = frozenset()
+    """Ports that answer."""
     freed: int | None = None
     """One of the ports taken that is about to be free."""
 
@@ -90,11 +94,13 @@ class Room:
             unknown=gpus.reason if isinstance(gpus, Unknown) else "",
             ports=None if isinstance(ports, Unknown) else set(ports),
             leasable=node.port_range,
+            listening=frozenset() if isinstance(ports, Unknown) else ports,
             spoken_for=_spoken_for(observation),
         )
         held = _held(observation, memory)
         if room.ports is not None:
-            room.ports.update(filter(None, [launch.port for launch in held]))
+            room.promised = list(filter(None, [launch.port for launch in held]))
+            room.ports.update(room.promised)
         if not isinstance(gpus, Unknown):
             room.cards = {
                 uuid: _Card(gpu=card.gpu, free=card.now, strangers=card.strangers) for uuid, card in stock.items()
@@ -107,6 +113,7 @@ class Room:
         """Count a launch as there."""
         if launch.port is not None and self.ports is not None:
             self.ports.add(launch.port)
+            self.promised.append(launch.port)
         self._occupy(launch)
 
     def _occupy(self, launch: Launch) -> None:
@@ -129,8 +136,8 @@ class Room:
                 return NoRoom(reason=Reason.NoFreeGpu, detail=f"gpu {index}: {why}")
         return None
 
-    def without(self, launch: Launch) -> "Room":
-        """The same machine as it will be once that instance is gone: a copy."""
+    def without(self, launch: Launch, *, runs: bool = True) -> "Room":
+        """The same machine as it will be once that instance is gone: a copy. One that never ran listens nowhere."""
         cards = self.cards
         if cards is not None and launch.gpus:
             cards = dict(cards)
@@ -139,7 +146,8 @@ class Room:
                     rest = [other for other in card.launches if other is not launch]
                     free, closed = card.free + card.share(launch), any(other.memory is None for other in rest)
                     cards[uuid] = replace(card, free=free, launches=rest, closed=closed)
-        return replace(self, cards=cards, freed=launch.port)
+        free = self.promised.count(launch.port or 0) == 1 and (runs or launch.port not in self.listening)
+        return replace(self, cards=cards, freed=launch.port if free else None)
 
     def why_not(self, gpus: Iterable[Gpu], size: Size, *, share: bool) -> str | None:
         """Why a replica cannot start on these GPUs now; None if it can."""
@@ -151,15 +159,6 @@ class Room:
         """What is on any of these GPUs."""
         return [launch for gpu in gpus for launch in (self.cards or {})[gpu.uuid].launches]
 
-    def labelled(self, needs: Needs) -> NoRoom | None:
-        """Why this machine is none of those a workload may run on; None if it is."""
-        if needs.labels.items() <= self.node.labels.items():
-            return None
-        labels = self.node.labels
-        missing = [f"{key}: {value}" for key, value in needs.labels.items() if labels.get(key) != value]
-        detail = f"needs a machine labelled {', '.join(missing)}; label this Node, or edit nodes"
-        return NoRoom(reason=Reason.NoNode, detail=detail)
-
     def lease(self, wish: int | Literal["leased"] | None, before: int | None) -> int | NoRoom | None:
         """A port nobody has: the fixed one, the one it had before, or the first free one of the node's range."""
         if wish is None:
@@ -168,7 +167,7 @@ class Room:
             return NoRoom(reason=Reason.Unknown, detail="cannot choose a port: listening ports cannot be seen")
         if isinstance(wish, int):
             if self._taken(wish):
-                return NoRoom(reason=Reason.PortTaken, detail=f"port {wish} is in use; free it, or give another port")
+                return taken(wish)
             return wish
         if before is not None and before in self.leasable and not self._taken(before):
             return before
@@ -195,6 +194,20 @@ def _spoken_for(observation: Observation) -> frozenset[int]:
     instances: Mapping[str, Instance] = {} if isinstance(observation.instances, Unknown) else observation.instances
     ended = (instance.launch.port for instance in instances.values() if type(instance.phase) is Exited)
     return frozenset(filter(None, ended))
+
+
+def labelled(needs: Needs, node: Node) -> NoRoom | None:
+    """Why a machine is none of those a workload may run on; None if it is."""
+    if needs.labels.items() <= node.labels.items():
+        return None
+    missing = [f"{key}: {value}" for key, value in needs.labels.items() if node.labels.get(key) != value]
+    detail = f"needs a machine labelled {', '.join(missing)}; label this Node, or edit nodes"
+    return NoRoom(reason=Reason.NoNode, detail=detail)
+
+
+def taken(port: int) -> NoRoom:
+    """That a fixed port is another's."""
+    return NoRoom(reason=Reason.PortTaken, detail=f"port {port} is in use; free it, or give another port")
 
 
 def _held(observation: Observation, memory: Memory) -> list[Launch]:

@@ -19,6 +19,7 @@ def road(fleet: Fleet, observation: Observation, demand: Demand, memory: Memory,
     Times of waiting are taken as passed, actions in flight as done.
     """
     plans: list[Plan] = []
+    observation, memory = simulate(Plan(actions=tuple(memory.in_flight.values())), observation, memory, now)
     memory = replace(memory, in_flight={})
     for _ in range(PASSES):
         decided = plan(fleet, observation, demand, memory, now)

@@ -23,42 +23,54 @@ class Rollout:
     """The slot of the replica more, while there is anything to replace; empty where there is none."""
     ready: bool = False
     """Whether that one serves."""
-    away: str = ""
-    """Another of its replicas, which does not serve yet."""
+    away: tuple[str, ...] = ()
+    """Others of its replicas, which do not serve yet."""
     reason: Reason = Reason.SpecChanged
     """Why the first of the outdated is replaced."""
+
+    @property
+    def later(self) -> tuple[str, ...]:
+        """Those that need what they have, as others are replaced first."""
+        return self.outdated if self.away else tuple(text for text in self.outdated[1:] if text != self.surge)
 
     def waits(self, slot: str) -> str:
         """For whom a slot that serves waits before it is replaced; empty where its turn has come."""
         if slot not in self.outdated:
             return ""  # it serves nobody
         if self.away:
-            return f"waits for {self.away} to serve"
-        if self.surge and not self.ready:
+            return f"waits for {self.away[0]} to serve"
+        if self.surge and slot != self.surge and not self.ready:
             return f"waits for {self.surge} to serve"
-        return f"waits its turn after {self.outdated[0]}" if slot != self.outdated[0] else ""
+        return f"waits its turn after {self.outdated[0]}" if slot not in (self.surge, self.outdated[0]) else ""
 
 
 def rollout(workload: Workload, count: int, instances: Mapping[str, Instance], memory: Memory) -> Rollout | None:
     """How it stands with the replicas 0 … count-1; None where none that serves is to be replaced."""
     serving: list[str] = []
-    away = ""
+    away: list[str] = []
     for index in range(count):
         text = slot(workload.name, index)
         instance = instances.get(text)
-        if instance is None or not _serves(instance):
-            away = away or (text if instance is not None else "")
+        if instance is None:
+            continue
+        if not _serves(instance):
+            away.append(text)
         elif outdated(instance, workload, memory):
             serving.append(text)
-    more = instances.get(slot(workload.name, count)) if count and workload.spec.strategy == "surge" else None
-    ready = more is not None and _serves(more) and not outdated(more, workload, memory)
+    more = instances.get(slot(workload.name, count)) if count else None
+    serves = more is not None and _serves(more)
+    old = [more.slot] if more is not None and serves and outdated(more, workload, memory) else []
     if not serving:
-        # the last one replaced is not there yet: what serves meanwhile stays
-        return Rollout(outdated=(), surge=more.slot, ready=True) if ready and more is not None and away else None
-    surge = slot(workload.name, count) if workload.spec.strategy == "surge" else ""
+        if more is None or not serves or not away:
+            return None
+        # the last one replaced is not there yet: what serves meanwhile stays, though it be of yet other settings
+        return Rollout(outdated=tuple(old), surge=more.slot, ready=True, away=tuple(away))
     same = instances[serving[0]].launch.fingerprint == workload.fingerprint
     reason = Reason.RestartAsked if same else Reason.SpecChanged
-    return Rollout(surge=surge, ready=ready, outdated=tuple(serving), away=away, reason=reason)
+    if workload.spec.strategy != "surge":
+        return Rollout(outdated=tuple(serving), away=tuple(away), reason=reason)
+    surge = slot(workload.name, count)
+    return Rollout(surge=surge, ready=serves and not old, outdated=(*serving, *old), away=tuple(away), reason=reason)
 
 
 def outdated(instance: Instance, workload: Workload, memory: Memory) -> bool:

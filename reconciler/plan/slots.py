@@ -27,6 +27,7 @@ from reconciler.plan.cards import RETURNS
 from reconciler.plan.changes import changes
 from reconciler.plan.facts import Facts
 from reconciler.plan.layout import Victim
+from reconciler.plan.placement import Room
 from reconciler.plan.words import ended, in_a_row
 
 _CLEAN = Strikes()
@@ -86,7 +87,9 @@ def _run(instance: Instance, workload: Workload, facts: Facts) -> Decision | Non
         case Stopping():
             return Stop(slot=slot, run=launch.run, grace=_grace(workload.update), reason=phase.asked)
         case Recorded():
-            return _start(slot, workload, facts, launch, strikes=launch.strikes, reason=Reason.NotRunning)
+            # what it was to take is its own: nothing of that run was started
+            room = facts.free().without(launch, runs=False)
+            return _start(slot, workload, facts, launch, strikes=launch.strikes, reason=Reason.NotRunning, room=room)
         case Exited():
             fresh = asked or launch.fingerprint != workload.fingerprint
             strikes, wait = (_CLEAN, 0.0) if fresh else backoff.after(launch.strikes, phase, slot)
@@ -233,9 +236,10 @@ def _start(
     strikes: Strikes,
     reason: Reason,
     detail: str = "",
+    room: Room | None = None,
 ) -> Start | Blocked:
     """Start the run that follows `before`, if there is room for it."""
-    launch = starts.launch(slot, workload, facts, facts.free(), before=before, strikes=strikes)
+    launch = starts.launch(slot, workload, facts, room or facts.free(), before=before, strikes=strikes)
     if isinstance(launch, Blocked):
         return launch
     facts.free().take(launch)

@@ -3,13 +3,12 @@
 from collections.abc import Iterable
 
 from reconciler import engines
-from reconciler.engines import headers
 from reconciler.model.fleet import Workload
 from reconciler.model.observation import Gpu, Instance, NotReady, Running, Unknown
 from reconciler.model.plan import Blocked, Launch, Size, Strikes
 from reconciler.model.status import Reason
 from reconciler.plan.facts import Facts
-from reconciler.plan.placement import NoRoom, Room
+from reconciler.plan.placement import NoRoom, Room, labelled
 
 _ON_CPU = Size()
 
@@ -44,23 +43,25 @@ def launch(
 def _place(slot: str, workload: Workload, facts: Facts, room: Room) -> tuple[tuple[Gpu, ...], Size] | NoRoom:
     """The GPUs where it belongs, if they are free this moment."""
     needs, arrangement = workload.needs, facts.arrangement
-    if (elsewhere := room.labelled(needs)) is not None:
-        return elsewhere
     if needs.gpus == 0:
-        return (), _ON_CPU
+        return labelled(needs, facts.node) or ((), _ON_CPU)
     if arrangement is None:
         why = room.unknown or "nothing was arranged"
         return NoRoom(reason=Reason.Unknown, detail=f"cannot place on gpus that cannot be seen: {why}")
     size = arrangement.draft.size(workload)
     if not size.gpus:
-        return (), size
-    reading = facts.observation.reading.intersection(headers.wanted(workload))
-    if reading:
-        return NoRoom(reason=Reason.Waiting, detail=f"how much memory it needs is being read from {min(reading)}")
+        return labelled(needs, facts.node) or ((), size)
+    barred = arrangement.draft.barred(slot, workload)
+    if barred is not None:
+        return barred
     place = arrangement.place(slot)
     if place is None:
         return NoRoom(reason=Reason.NoFreeGpu, detail=arrangement.why_not(slot, workload))
+    if len(place) != size.gpus:
+        return NoRoom(reason=Reason.NoFreeGpu, detail="a gpu it runs on cannot be seen any more")
     why = room.why_not(place, size, share=needs.share)
+    if why is not None and not arrangement.gives(place):
+        return NoRoom(reason=Reason.NoFreeGpu, detail=f"cannot start where it belongs: {why}")
     if why is not None:
         return NoRoom(reason=Reason.Waiting, detail=f"waits for memory to be given back: {why}")
     loading = _loading(room.beside(place), workload, facts)

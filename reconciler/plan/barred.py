@@ -1,0 +1,51 @@
+"""What keeps a replica from being started however much room there is: it takes no place then, and none from others."""
+
+from reconciler import engines
+from reconciler.engines import headers
+from reconciler.model.fleet import Workload, split_slot
+from reconciler.model.kinds import Node
+from reconciler.model.observation import Exited, Observation, Unknown
+from reconciler.model.plan import Size, Strikes
+from reconciler.model.status import Reason
+from reconciler.plan.placement import NoRoom, labelled, taken
+
+
+def barred(slot: str, workload: Workload, observation: Observation, node: Node, size: Size) -> NoRoom | None:
+    """Why a slot could not be started even on GPUs that are free; None if it could. The GPUs must be known."""
+    reading = observation.reading.intersection(headers.wanted(workload))
+    if reading:
+        return NoRoom(reason=Reason.Waiting, detail=f"how much memory it needs is being read from {min(reading)}")
+    why = labelled(workload.needs, node) or _port(slot, workload, observation)
+    if why is not None:
+        return why
+    gpus = () if isinstance(observation.gpus, Unknown) else observation.gpus[: size.gpus]
+    made = engines.launch(
+        workload,
+        slot=slot,
+        run=1,
+        gpus=gpus,
+        port=None if workload.needs.port is None else node.port_range.start,
+        size=size,
+        strikes=Strikes(),
+        host=observation.host,
+        node=node,
+    )
+    return NoRoom(reason=made.reason, detail=made.detail) if isinstance(made, engines.Refusal) else None
+
+
+def _port(slot: str, workload: Workload, observation: Observation) -> NoRoom | None:
+    """Why it cannot have a port: none can be seen, or its own is another's who will not give it back for us."""
+    wish, ports, instances = workload.needs.port, observation.ports, observation.instances
+    if wish is None:
+        return None
+    if isinstance(ports, Unknown):
+        return NoRoom(reason=Reason.Unknown, detail="cannot choose a port: listening ports cannot be seen")
+    if not isinstance(wish, int) or isinstance(instances, Unknown):
+        return None
+    ours = {
+        text
+        for text, instance in instances.items()
+        if instance.launch.port == wish and not isinstance(instance.phase, Exited)
+    }
+    siblings = any(text != slot and split_slot(text)[0] == workload.name for text in ours)
+    return taken(wish) if siblings or (wish in ports and not ours) else None
