@@ -50,6 +50,6 @@ class Memory:
     draining: Mapping[str, float] = field(default_factory=dict[str, float])
     """By slot: since when it gets nothing new, seconds of CLOCK_MONOTONIC."""
     lulls: Mapping[str, float] = field(default_factory=dict[str, float])
-    """By workload: since when fewer replicas are needed than run, seconds of CLOCK_MONOTONIC."""
+    """By slot: since when it is there and not needed, seconds of CLOCK_MONOTONIC."""
     measured: Mapping[str, int] = field(default_factory=dict[str, int])
     """By fingerprint: bytes that an instance of it was seen to take of each of its GPUs, at most."""

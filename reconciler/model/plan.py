@@ -194,7 +194,7 @@ class Plan:
     wake_at: float | None = None
     """When to look again though nothing happens, seconds of CLOCK_MONOTONIC."""
     lulls: Mapping[str, float] = field(default_factory=dict[str, float])
-    """By workload: since when fewer replicas are needed than run; handed back with the next pass's Memory."""
+    """By slot: since when it is there and not needed; handed back with the next pass's Memory."""
 
     def __str__(self) -> str:
         return "\n".join(map(str, (*self.actions, *self.blocked))) or "nothing to do"

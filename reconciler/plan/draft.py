@@ -5,36 +5,16 @@ from dataclasses import dataclass, field, replace
 
 from reconciler.model.fleet import Fleet, Needs, Workload, slot, split_slot
 from reconciler.model.memory import Memory
-from reconciler.model.observation import (
-    Demand,
-    Exited,
-    Failing,
-    Instance,
-    Observation,
-    Ready,
-    Recorded,
-    Running,
-    Stopping,
-    Unknown,
-    Wish,
-)
+from reconciler.model.observation import Demand, Exited, Instance, Observation, Ready, Running, Stopping, Unknown, Wish
 from reconciler.model.plan import Launch, Size, Start, Stop
 from reconciler.model.status import Reason
-from reconciler.plan import scaling
-from reconciler.plan.barred import barred
-from reconciler.plan.cards import Stock, coarse, why_never
+from reconciler.plan.cards import Stock, why_never
 from reconciler.plan.layout import Item, Place
-from reconciler.plan.placement import NoRoom
 from reconciler.plan.sizing import size_of
+from reconciler.plan.turns import LOWEST, Turns
 
 LEFT = frozenset({Reason.Preempted, Reason.Moved, Reason.Idle})
 """Ends after which no place is kept: it was given to another."""
-PATIENCE = 30.0
-"""Seconds that a request waits behind models of its own priority in use, before one of them has to go for it."""
-RESIDENCE = 2.0
-"""A model stays for at least so many times as long as it took to load."""
-_WANTED = 2000
-"""What is wanted ranks from here, `_WANTED + 2 * priority`; what only lingers ranks below, by its priority."""
 
 
 @dataclass(slots=True)
@@ -52,24 +32,32 @@ class Draft:
     """How many replicas of each workload are to run about which there is something to decide."""
     surges: Mapping[str, str]
     """Slots of replicas more, for a roll-out, and their workloads: they take only what is spare."""
-    waiting: frozenset[str]
-    """Slots that are to be replaced, and whose turn has not come: until then they need what they have."""
     kept: frozenset[str]
     """Workloads that stay as they are: paused, broken, or not to be pruned without consent."""
     now: float
     _sizes: dict[str, Size] = field(default_factory=dict[str, Size])
-    _barred: dict[str, NoRoom | None] = field(default_factory=dict[str, NoRoom | None])
     leaving: list[Item] = field(default_factory=list[Item])
     """What holds memory and is to go."""
     as_is: dict[str, Item] = field(default_factory=dict[str, Item])
     """What runs and is to be replaced, as it is now."""
     absent: set[str] = field(default_factory=set[str])
     """Slots that have a home and are not in it: it is kept for them if there is still room."""
-    until: float | None = None
-    """When the items are others though nothing happens."""
+    _turns: Turns | None = None
     _allowed: dict[tuple[object, ...], frozenset[str] | None] = field(
         default_factory=dict[tuple[object, ...], frozenset[str] | None]
     )
+
+    @property
+    def until(self) -> float | None:
+        """When the items are others though nothing happens, seconds of CLOCK_MONOTONIC."""
+        return self.turns.until
+
+    @property
+    def turns(self) -> Turns:
+        """Whose turn it is."""
+        if self._turns is None:
+            self._turns = Turns(self.fleet, self.instances, self.memory, self.demand, self.counts, self.now)
+        return self._turns
 
     def items(self) -> list[Item]:
         """Everything that takes GPUs and stays, or is to come. What is to go is in `leaving` afterwards."""
@@ -87,18 +75,12 @@ class Draft:
                 continue
             name, _ = split_slot(text)
             workload = self.fleet.workloads.get(name)
-            if isinstance(instance.phase, Unknown):
+            if name in self.kept:
                 yield self._hold(text, instance.launch, fixed=True)
-            elif name in self.kept:
-                if workload is None or not isinstance(instance.phase, Exited):  # what is paused and ended holds nothing
-                    yield self._hold(text, instance.launch, fixed=True)
             elif name not in self.counts and workload is not None:
                 yield from self._wish(text, workload)
             elif not isinstance(instance.phase, Exited):
                 self._leave(text, instance.launch)
-        for text, action in self.memory.in_flight.items():
-            if isinstance(action, Start) and action.launch.gpus and text not in wished and text not in self.instances:
-                self._leave(text, action.launch)
 
     def _wish(self, text: str, workload: Workload) -> Iterator[Item]:
         """One replica that is to run."""
@@ -118,44 +100,31 @@ class Draft:
         going = isinstance(phase, Stopping) or isinstance(action, Stop)
         asked = phase.asked if isinstance(phase, Stopping | Exited) else action.reason if going and action else None
         stands = isinstance(phase, Running) and not going and bool(launch.gpus)
-        same = launch.fingerprint == workload.fingerprint or text in self.waiting
-        if stands and same and not self._uprooted(instance, workload):
+        if stands and launch.fingerprint == workload.fingerprint:
             # what it was promised is its own, whatever is known better by now
             yield self._standing(text, workload, launch)
             return
-        if launch.gpus and not isinstance(phase, Exited | Recorded) and not stands:
+        if launch.gpus and not isinstance(phase, Exited) and not stands:
             self._leave(text, launch)
         found = list(self._item(text, workload, None if asked in LEFT else launch))
         self.absent.add(text)
         if stands and found:
             self.as_is[text] = self._standing(text, workload, launch)
-        elif stands and self.barred(text, workload) is not None:
-            yield self._standing(text, workload, launch)  # its successor could not be started: it goes on
         elif stands:
             self._leave(text, launch)  # it is to run without a GPU
         yield from found
 
-    def _uprooted(self, instance: Instance, workload: Workload) -> bool:
-        """Whether a card of it is gone and it does not serve: wherever it runs next, that is elsewhere."""
-        if self.cards.keys() >= set(instance.launch.gpus):
-            return False
-        readiness = instance.phase.readiness if isinstance(instance.phase, Running) else None
-        serves = isinstance(readiness, Ready) or (
-            isinstance(readiness, Failing) and readiness.failures < workload.health.failures
-        )
-        return not serves or self.memory.restarts.get(instance.slot, 0) >= instance.launch.run
-
     def _item(self, text: str, workload: Workload, home: Launch | None) -> Iterator[Item]:
         """A replica as it is to be; `home`: what it was last, whose place it keeps if it can."""
         size, needs = self.size(workload), workload.needs
-        if not size.gpus or self.barred(text, workload) is not None:
+        if not size.gpus:
             return
         allowed = self._allowed_for(needs, size)
         at = None
         if home is not None and len(home.gpus) == size.gpus and (allowed is None or allowed.issuperset(home.gpus)):
             at = Place(node=self.observation.host.name, cards=home.gpus)
         surge = text in self.surges and at is None
-        rank, fixed = (0, False) if surge else self._rank(text, workload)
+        rank = 0 if surge else self.turns.of(text, workload, gpus=size.gpus).rank
         yield Item(
             slot=text,
             priority=rank,
@@ -164,32 +133,31 @@ class Draft:
             share=needs.share,
             allowed=allowed,
             at=at,
-            fixed=fixed,
             never=surge or workload.spec.preemption == "never",
             cost=self._cost(text),
-            standing=int(1000 * (self.demand.get(workload.name, Wish()).since or 0.0)),
+            standing=int(1000 * (self.turns.since(text, workload) or 0.0)),
         )
 
     def _standing(self, text: str, workload: Workload, launch: Launch) -> Item:
         """A replica that runs and may be moved or preempted."""
-        rank, fixed = self._rank(text, workload)
-        fixed = fixed or not self.cards.keys() >= set(launch.gpus)  # while it serves it is let be
+        turn = self.turns.of(text, workload, gpus=len(launch.gpus))
         never = workload.spec.preemption == "never"
-        return replace(self._hold(text, launch, fixed=fixed), priority=rank, never=never, cost=self._cost(text))
+        held = self._hold(text, launch, fixed=turn.fixed)
+        return replace(held, priority=turn.rank, never=never, cost=self._cost(text))
 
     def _hold(self, text: str, launch: Launch, *, fixed: bool = False) -> Item:
-        """What a launch has been promised, or has taken where that is more; where it is, of the cards that are left."""
+        """What a launch has been promised, or has taken where that is more; where it is."""
         workload = self.fleet.workloads.get(split_slot(text)[0])
-        memory, cards = launch.memory, tuple(uuid for uuid in launch.gpus if uuid in self.cards)
+        memory = launch.memory
         if memory is not None:
-            memory = max([memory, *(coarse(held) for uuid in cards if (held := self.cards[uuid].held(text)) > memory)])
+            memory = max([memory, *(self.cards[uuid].held(text) for uuid in launch.gpus if uuid in self.cards)])
         return Item(
             slot=text,
-            priority=_WANTED,
-            count=len(cards),
+            priority=LOWEST,
+            count=len(launch.gpus),
             memory=memory,
             share=workload is None or workload.needs.share,
-            at=Place(node=self.observation.host.name, cards=cards),
+            at=Place(node=self.observation.host.name, cards=launch.gpus),
             fixed=fixed,
         )
 
@@ -208,13 +176,6 @@ class Draft:
             if item.memory is not None and taken + item.memory > free.get(uuid, 0):
                 return replace(item, at=None)
         return item
-
-    def barred(self, text: str, workload: Workload) -> NoRoom | None:
-        """Why it could not be started however much room there were; None if it could."""
-        if text not in self._barred:
-            node, size = self.fleet.node(self.observation.host.name), self.size(workload)
-            self._barred[text] = barred(text, workload, self.observation, node, size)
-        return self._barred[text]
 
     def size(self, workload: Workload) -> Size:
         """What one replica of it takes."""
@@ -237,38 +198,13 @@ class Draft:
             self._allowed[key] = None if len(good) == len(self.cards) else good
         return self._allowed[key]
 
-    def _rank(self, text: str, workload: Workload) -> tuple[int, bool]:
-        """Its rank among all, and whether it may not be moved yet."""
-        fewest, most = workload.replicas
-        rank = _WANTED + 2 * workload.priority
-        if fewest == most:
-            return rank, False
-        instance, wish = self.instances.get(text), self.demand.get(workload.name, Wish())
-        phase = instance.phase if instance is not None else None
-        if not isinstance(phase, Running):
-            overdue = wish.since is not None and self.now >= wish.since + PATIENCE
-            if wish.since is not None and not overdue:
-                self._again(wish.since + PATIENCE)
-            return rank + overdue, False
-        if split_slot(text)[1] < scaling.needed(workload, self.demand):
-            return rank, False
-        if not isinstance(phase.readiness, Ready):
-            return workload.priority, True  # it loads: let it be of use once
-        stays = phase.readiness.since + RESIDENCE * (phase.readiness.since - phase.since)
-        if self.now < stays:
-            self._again(stays)
-        return workload.priority, self.now < stays
-
-    def _again(self, at: float) -> None:
-        self.until = at if self.until is None else min(self.until, at)
-
     def _cost(self, text: str) -> int:
         """Of letting it go: what it took to load, the less the longer nobody has asked for it; requests in flight."""
-        name, _ = split_slot(text)
+        name, index = split_slot(text)
         instance = self.instances.get(text)
         if instance is None or not isinstance(instance.phase, Running):
             return 0
         phase, wish = instance.phase, self.demand.get(name, Wish())
         loading = phase.readiness.since - phase.since if isinstance(phase.readiness, Ready) else 0.0
-        idle = self.now - self.memory.lulls.get(name, self.now)
-        return int(1000 * (1.0 + loading) / (1.0 + idle)) + 1000 * wish.in_flight
+        worth = 1000 * (1.0 + loading) / (1.0 + self.turns.lull(text))
+        return max(0, int(worth) + 1000 * wish.in_flight - index)  # of replicas that are alike the last one

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from reconciler.model.fleet import Workload, slot, split_slot
 from reconciler.model.kinds import Node
 from reconciler.model.memory import Memory
-from reconciler.model.observation import Demand, Exited, Gpu, Instance, Observation, Running, Unknown
+from reconciler.model.observation import Demand, Gpu, Instance, Observation, Running, Unknown
+from reconciler.plan import scaling
 from reconciler.plan.arrange import Arrangement
 from reconciler.plan.cards import Stock, stock
 from reconciler.plan.placement import Room
@@ -53,12 +54,9 @@ class Facts:
         return sorted({*within, *(text for text in leftovers if split_slot(text)[1] >= count)}, key=split_slot)
 
     def present(self, workload: Workload) -> int:
-        """Replicas of a workload whose number may vary that are there and have not ended."""
-        fewest, most = workload.replicas
-        if fewest == most:
-            return fewest
-        slots = (self.instances.get(slot(workload.name, index)) for index in range(most))
-        return sum(instance is not None and not isinstance(instance.phase, Exited) for instance in slots)
+        """How many of its slots, from the first, it takes to hold all that is there of it."""
+        slots = (slot(workload.name, index) for index in range(workload.replicas[1]))
+        return scaling.present(workload, (self.instances[text] for text in slots if text in self.instances))
 
     def owes(self, slot: str, workload: Workload) -> bool:
         """Whether an instance is not what its workload asks for."""

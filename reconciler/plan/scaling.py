@@ -1,15 +1,18 @@
 """How many replicas a workload should have now: from its file, from commands, and from what clients ask for.
 
-Demand raises the number at once. It falls only once the need has been lower for as long as `idle` says; since when that
-is so goes out with the plan and comes back in Memory, as the planner itself remembers nothing.
+Demand raises the number at once. Each replica more than is needed goes once it has not been needed for as long as
+`idle` says, the last one first; since when that is so goes out with the plan and comes back in Memory, as the planner
+itself remembers nothing.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 
-from reconciler.model.fleet import Workload
+from reconciler.model.fleet import Workload, slot, split_slot
+from reconciler.model.kinds import Model
 from reconciler.model.memory import Memory
-from reconciler.model.observation import Demand, Wish
+from reconciler.model.observation import Demand, Exited, Instance, Stopping, Wish
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,30 +20,28 @@ class Wanted:
     """The number of replicas."""
 
     count: int
-    lull: float | None = None
-    """Since when fewer are needed than are there, seconds of CLOCK_MONOTONIC."""
+    lulls: Mapping[str, float] = field(default_factory=dict[str, float])
+    """By slot: since when it is there and not needed, seconds of CLOCK_MONOTONIC."""
     until: float | None = None
     """When the number falls though nothing happens."""
 
 
 def wanted(workload: Workload, memory: Memory, demand: Demand, *, present: int, now: float) -> Wanted:
-    """How many replicas should run now, of which `present` are there."""
-    override = memory.overrides.get(workload.name)
-    if override is not None and override.stopped:
-        return Wanted(count=0)
-    if override is not None and override.replicas is not None and override.declared == workload.replicas:
-        return Wanted(count=override.replicas)
+    """How many replicas should run now, of which the first `present` are there."""
     fewest, most = workload.replicas
-    if fewest == most:
-        return _fixed(fewest)
-    need = needed(workload, demand)
-    if min(present, most) <= need:
-        return Wanted(count=need)
-    lull = memory.lulls.get(workload.name, now)
-    until = lull + workload.spec.scaling.idle.total_seconds()
-    if now >= until:
-        return Wanted(count=need, lull=lull)
-    return Wanted(count=min(present, most), lull=lull, until=until)
+    asked = _by_command(workload, memory)
+    if asked is not None or fewest == most:
+        return _fixed(fewest if asked is None else asked)
+    count = need = needed(workload, demand)
+    lulls: dict[str, float] = {}
+    until = None
+    for index in range(need, min(present, most)):
+        text = slot(workload.name, index)
+        since = lulls[text] = memory.lulls.get(text, now)
+        goes = since + workload.spec.scaling.idle.total_seconds()
+        if now < goes:
+            count, until = index + 1, goes
+    return Wanted(count=count, lulls=lulls, until=until)
 
 
 @lru_cache(maxsize=64)
@@ -49,10 +50,48 @@ def _fixed(count: int) -> Wanted:
     return Wanted(count=count)
 
 
+def _by_command(workload: Workload, memory: Memory) -> int | None:
+    """How many an operator asked for; None: as many as the file says."""
+    override = memory.overrides.get(workload.name)
+    if override is None:
+        return None
+    if override.stopped:
+        return 0
+    return override.replicas if override.declared == workload.replicas else None
+
+
+def firm(workload: Workload, memory: Memory) -> int:
+    """How many run whether or not anybody asks for them."""
+    asked = _by_command(workload, memory)
+    return workload.replicas[0] if asked is None else asked
+
+
 def needed(workload: Workload, demand: Demand) -> int:
     """How many replicas the requests of this moment ask for, within what the file allows."""
     fewest, most = workload.replicas
     wish = demand.get(workload.name, Wish())
     if not wish.waiting and not wish.in_flight:
         return fewest
-    return min(most, max(fewest, 1, -(-wish.waiting // workload.spec.scaling.target_queue)))
+    queue = workload.spec.scaling.target_queue
+    least = max(fewest, 1, -(-wish.waiting // queue))
+    served = _at_once(workload)
+    if served is not None:
+        # those in use are needed as long as fewer could not take what they serve and what waits
+        least = max(least, -(-(wish.waiting + wish.in_flight) // (served + queue)))
+    return min(most, least)
+
+
+def _at_once(workload: Workload) -> int | None:
+    """Requests that one replica serves at once, where that is known."""
+    if not isinstance(workload.spec, Model):
+        return None
+    return workload.spec.parallel or (1 if workload.engine == "llamacpp" else None)
+
+
+def present(workload: Workload, instances: Iterable[Instance]) -> int:
+    """How many of its slots, from the first, it takes to hold all that is there and stays if it is wanted."""
+    fewest, most = workload.replicas
+    if fewest == most:
+        return fewest
+    there = (one for one in instances if not isinstance(one.phase, Exited | Stopping))
+    return max((index + 1 for one in there if (index := split_slot(one.slot)[1]) < most), default=0)

@@ -22,7 +22,7 @@ from reconciler.model.status import (
     WorkloadStatus,
 )
 from reconciler.plan.rows import Inputs, row
-from reconciler.plan.scaling import wanted
+from reconciler.plan.scaling import present, wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,8 +175,8 @@ def _wanted(workload: Workload | None, instances: Iterable[Instance], looked: Pa
     """How many replicas are to run."""
     if workload is None:
         return 0
-    present = sum(not isinstance(instance.phase, Exited) for instance in instances)
-    return wanted(workload, memory, looked.demand, present=present, now=looked.now).count
+    there = present(workload, instances)
+    return wanted(workload, memory, looked.demand, present=there, now=looked.now).count
 
 
 def _gpu(gpu: Gpu, instances: Mapping[str, Instance]) -> GpuStatus:

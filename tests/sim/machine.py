@@ -5,6 +5,7 @@ that leaves the daemon goes through `boundary()`, where a run of the simulation 
 """
 
 import asyncio
+import math
 import selectors
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -121,6 +122,11 @@ class Machine:
     def now(self) -> float:
         return asyncio.get_running_loop().time()
 
+    def load_of(self, slot: str) -> float:
+        """Seconds from start to ready."""
+        del slot
+        return self.load_time
+
     def processes(self) -> dict[str, Process]:
         """What runs, by slot."""
         return {slot: keeper.process for slot, keeper in self.keepers.items() if keeper.process is not None}
@@ -163,7 +169,7 @@ class Machine:
         process = keeper.process
         if keeper.asked is not None:
             return Stopping(pid=process.pid, since=keeper.asked_at, asked=keeper.asked)
-        ready_at = process.started + self.load_time
+        ready_at = process.started + self.load_of(slot)
         if process.hanging:
             failing = Failing(since=process.hung_at, failures=3, detail="no answer")
             return Running(pid=process.pid, since=process.started, readiness=failing, was_ready=True)
@@ -233,7 +239,8 @@ class Machine:
             keeper.ended = Exited(at=self.now, code=1, detail="address in use")
             return
         keeper.process = Process(pid=self.pids, slot=launch.slot, run=launch.run, port=launch.port, started=self.now)
-        self.later(self.load_time, lambda: None)
+        if (load := self.load_of(launch.slot)) < math.inf:
+            self.later(load, lambda: None)
 
     def _stop(self, slot: str, run: int, reason: Reason) -> None:
         keeper = self.keepers.get(slot)
@@ -248,7 +255,7 @@ class Machine:
         keeper = self.keepers.get(slot)
         if keeper is None or keeper.process is None:
             return
-        ready_at = keeper.process.started + self.load_time
+        ready_at = keeper.process.started + self.load_of(slot)
         keeper.ended = Exited(
             at=self.now,
             code=code,
