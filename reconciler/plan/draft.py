@@ -5,11 +5,25 @@ from dataclasses import dataclass, field, replace
 
 from reconciler.model.fleet import Fleet, Needs, Workload, slot, split_slot
 from reconciler.model.memory import Memory
-from reconciler.model.observation import Demand, Exited, Instance, Observation, Ready, Running, Stopping, Unknown, Wish
+from reconciler.model.observation import (
+    Demand,
+    Exited,
+    Failing,
+    Instance,
+    Observation,
+    Ready,
+    Recorded,
+    Running,
+    Stopping,
+    Unknown,
+    Wish,
+)
 from reconciler.model.plan import Launch, Size, Start, Stop
 from reconciler.model.status import Reason
-from reconciler.plan.cards import Stock, why_never
+from reconciler.plan.barred import barred
+from reconciler.plan.cards import Stock, coarse, why_never
 from reconciler.plan.layout import Item, Place
+from reconciler.plan.placement import NoRoom
 from reconciler.plan.sizing import size_of
 from reconciler.plan.turns import LOWEST, Turns
 
@@ -32,10 +46,13 @@ class Draft:
     """How many replicas of each workload are to run about which there is something to decide."""
     surges: Mapping[str, str]
     """Slots of replicas more, for a roll-out, and their workloads: they take only what is spare."""
+    waiting: frozenset[str]
+    """Slots that are to be replaced, and whose turn has not come: until then they need what they have."""
     kept: frozenset[str]
     """Workloads that stay as they are: paused, broken, or not to be pruned without consent."""
     now: float
     _sizes: dict[str, Size] = field(default_factory=dict[str, Size])
+    _barred: dict[str, NoRoom | None] = field(default_factory=dict[str, NoRoom | None])
     leaving: list[Item] = field(default_factory=list[Item])
     """What holds memory and is to go."""
     as_is: dict[str, Item] = field(default_factory=dict[str, Item])
@@ -75,12 +92,18 @@ class Draft:
                 continue
             name, _ = split_slot(text)
             workload = self.fleet.workloads.get(name)
-            if name in self.kept:
+            if isinstance(instance.phase, Unknown):
                 yield self._hold(text, instance.launch, fixed=True)
+            elif name in self.kept:
+                if workload is None or not isinstance(instance.phase, Exited):  # what is paused and ended holds nothing
+                    yield self._hold(text, instance.launch, fixed=True)
             elif name not in self.counts and workload is not None:
                 yield from self._wish(text, workload)
             elif not isinstance(instance.phase, Exited):
                 self._leave(text, instance.launch)
+        for text, action in self.memory.in_flight.items():
+            if isinstance(action, Start) and action.launch.gpus and text not in wished and text not in self.instances:
+                self._leave(text, action.launch)
 
     def _wish(self, text: str, workload: Workload) -> Iterator[Item]:
         """One replica that is to run."""
@@ -100,24 +123,37 @@ class Draft:
         going = isinstance(phase, Stopping) or isinstance(action, Stop)
         asked = phase.asked if isinstance(phase, Stopping | Exited) else action.reason if going and action else None
         stands = isinstance(phase, Running) and not going and bool(launch.gpus)
-        if stands and launch.fingerprint == workload.fingerprint:
+        same = launch.fingerprint == workload.fingerprint or text in self.waiting
+        if stands and same and not self._uprooted(instance, workload):
             # what it was promised is its own, whatever is known better by now
             yield self._standing(text, workload, launch)
             return
-        if launch.gpus and not isinstance(phase, Exited) and not stands:
+        if launch.gpus and not isinstance(phase, Exited | Recorded) and not stands:
             self._leave(text, launch)
         found = list(self._item(text, workload, None if asked in LEFT else launch))
         self.absent.add(text)
         if stands and found:
             self.as_is[text] = self._standing(text, workload, launch)
+        elif stands and self.barred(text, workload) is not None:
+            yield self._standing(text, workload, launch)  # its successor could not be started: it goes on
         elif stands:
             self._leave(text, launch)  # it is to run without a GPU
         yield from found
 
+    def _uprooted(self, instance: Instance, workload: Workload) -> bool:
+        """Whether a card of it is gone and it does not serve: wherever it runs next, that is elsewhere."""
+        if self.cards.keys() >= set(instance.launch.gpus):
+            return False
+        readiness = instance.phase.readiness if isinstance(instance.phase, Running) else None
+        serves = isinstance(readiness, Ready) or (
+            isinstance(readiness, Failing) and readiness.failures < workload.health.failures
+        )
+        return not serves or self.memory.restarts.get(instance.slot, 0) >= instance.launch.run
+
     def _item(self, text: str, workload: Workload, home: Launch | None) -> Iterator[Item]:
         """A replica as it is to be; `home`: what it was last, whose place it keeps if it can."""
         size, needs = self.size(workload), workload.needs
-        if not size.gpus:
+        if not size.gpus or self.barred(text, workload) is not None:
             return
         allowed = self._allowed_for(needs, size)
         at = None
@@ -142,22 +178,23 @@ class Draft:
         """A replica that runs and may be moved or preempted."""
         turn = self.turns.of(text, workload, gpus=len(launch.gpus))
         never = workload.spec.preemption == "never"
-        held = self._hold(text, launch, fixed=turn.fixed)
+        fixed = turn.fixed or not self.cards.keys() >= set(launch.gpus)  # while it serves it is let be
+        held = self._hold(text, launch, fixed=fixed)
         return replace(held, priority=turn.rank, never=never, cost=self._cost(text))
 
     def _hold(self, text: str, launch: Launch, *, fixed: bool = False) -> Item:
-        """What a launch has been promised, or has taken where that is more; where it is."""
+        """What a launch has been promised, or has taken where that is more; where it is, of the cards that are left."""
         workload = self.fleet.workloads.get(split_slot(text)[0])
-        memory = launch.memory
+        memory, cards = launch.memory, tuple(uuid for uuid in launch.gpus if uuid in self.cards)
         if memory is not None:
-            memory = max([memory, *(self.cards[uuid].held(text) for uuid in launch.gpus if uuid in self.cards)])
+            memory = max([memory, *(coarse(held) for uuid in cards if (held := self.cards[uuid].held(text)) > memory)])
         return Item(
             slot=text,
             priority=LOWEST,
-            count=len(launch.gpus),
+            count=len(cards),
             memory=memory,
             share=workload is None or workload.needs.share,
-            at=Place(node=self.observation.host.name, cards=launch.gpus),
+            at=Place(node=self.observation.host.name, cards=cards),
             fixed=fixed,
         )
 
@@ -176,6 +213,13 @@ class Draft:
             if item.memory is not None and taken + item.memory > free.get(uuid, 0):
                 return replace(item, at=None)
         return item
+
+    def barred(self, text: str, workload: Workload) -> NoRoom | None:
+        """Why it could not be started however much room there were; None if it could."""
+        if text not in self._barred:
+            node, size = self.fleet.node(self.observation.host.name), self.size(workload)
+            self._barred[text] = barred(text, workload, self.observation, node, size)
+        return self._barred[text]
 
     def size(self, workload: Workload) -> Size:
         """What one replica of it takes."""

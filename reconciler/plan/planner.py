@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 
 from reconciler.model.fleet import Fleet, Workload, slot, split_slot
 from reconciler.model.memory import Memory
-from reconciler.model.observation import Demand, Instance, Observation, Ready, Running, Unknown
+from reconciler.model.observation import Demand, Exited, Instance, Observation, Ready, Recorded, Running, Unknown
 from reconciler.model.plan import Action, Blocked, Plan, Start
 from reconciler.model.status import Reason
 from reconciler.plan import prune
-from reconciler.plan.arrange import arrange
+from reconciler.plan.arrange import Arrangement, arrange
 from reconciler.plan.backoff import HEALTHY_AFTER
 from reconciler.plan.draft import Draft
 from reconciler.plan.facts import Facts
@@ -20,7 +20,7 @@ from reconciler.plan.rollout import Rollout, rollout
 from reconciler.plan.scaling import Wanted, wanted
 from reconciler.plan.slots import Decision, Later, Removal, decide
 
-NO_ROOM = frozenset({Reason.NoFreeGpu, Reason.PortTaken, Reason.NoFreePort, Reason.Waiting, Reason.Unknown})
+NO_ROOM = frozenset({Reason.NoFreeGpu, Reason.PortTaken, Reason.NoFreePort, Reason.Unknown})
 
 
 def plan(fleet: Fleet, observation: Observation, demand: Demand, memory: Memory, now: float) -> Plan:
@@ -108,26 +108,59 @@ class _Verdict:
         asking = [name for name in names if name in workloads and workloads[name].needs.gpus != 0]
         if not asking or isinstance(gpus, Unknown):
             return []
-        kept = {name for name in self.wishes if paused(workloads[name], facts.memory)}
-        facts.arrangement = arrange(
-            Draft(
-                fleet=self.fleet,
-                observation=facts.observation,
-                instances=facts.instances,
-                memory=facts.memory,
-                demand=facts.demand,
-                cards=facts.cards(),
-                counts={name: wish.count for name, wish in self.wishes.items() if name not in kept},
-                surges={turn.surge: name for name, turn in facts.rollouts.items() if turn.surge},
-                kept=frozenset(kept | self.held.keys()),
-                now=facts.now,
-            )
-        )
+        resting = frozenset(name for name, workload in workloads.items() if paused(workload, facts.memory))
+        passed: set[str] = set()
+        while True:
+            facts.arrangement = arrange(self._draft(resting))
+            if not self._turn(facts.arrangement, passed):
+                break
         self.wake(facts.arrangement.until)
         victims = {split_slot(slot)[0] for slot in facts.arrangement.victims}
         more = sorted(victims - self.wishes.keys(), key=lambda name: (-_priority(self.fleet, name), name))
         self.wish(more)
         return more
+
+    def _draft(self, resting: frozenset[str]) -> Draft:
+        """The problem of placement as it stands; `resting`: workloads that are paused."""
+        facts = self.facts
+        turns = facts.rollouts.values()
+        return Draft(
+            fleet=self.fleet,
+            observation=facts.observation,
+            instances=facts.instances,
+            memory=facts.memory,
+            demand=facts.demand,
+            cards=facts.cards(),
+            counts={name: wish.count for name, wish in self.wishes.items() if name not in resting},
+            surges={turn.surge: name for name, turn in facts.rollouts.items() if turn.surge},
+            waiting=frozenset(text for turn in turns for text in turn.later),
+            kept=resting | self.held.keys(),
+            now=facts.now,
+        )
+
+    def _turn(self, arrangement: Arrangement, passed: set[str]) -> bool:
+        """Let others be replaced first than those for whom there is no room. Whether any turn is another now.
+
+        `passed`: slots whose turn has been passed on in this pass.
+        """
+        facts, before = self.facts, dict(self.facts.rollouts)
+        for name, turn in before.items():
+            if not arrangement.draft.size(self.fleet.workloads[name]).gpus:
+                continue
+            away = tuple(text for text in turn.away if not _is_nowhere(text, arrangement, facts))
+            first = next(iter(turn.outdated), "")
+            if not away and turn.away and turn.outdated == (turn.surge,):
+                del facts.rollouts[name]  # what would serve meanwhile takes the room that others need
+            elif away != turn.away and turn.outdated:
+                facts.rollouts[name] = replace(turn, away=away)
+            elif turn.surge and not _is_there(turn.surge, facts) and arrangement.place(turn.surge) is None:
+                facts.rollouts[name] = replace(turn, surge="")
+            elif first in arrangement.refused and first not in passed:
+                passed.add(first)
+                facts.rollouts[name] = replace(turn, outdated=(*turn.outdated[1:], first))
+            elif first in arrangement.refused and turn.surge:
+                facts.rollouts[name] = replace(turn, surge="")  # it has the room that others need, or would take it
+        return facts.rollouts != before
 
     def wake(self, at: float | None) -> None:
         """Look again then at the latest."""
@@ -177,12 +210,29 @@ def _decide(verdict: _Verdict, name: str, leftovers: Iterable[str]) -> None:
 def _surge(turn: Rollout, workload: Workload, facts: Facts) -> Decision | None:
     """Have one replica more; where there is no room for it, replicas are replaced in their place instead."""
     decision = decide(turn.surge, workload, facts)
-    if isinstance(decision, Blocked) and turn.surge not in facts.instances and decision.reason in NO_ROOM:
+    if isinstance(decision, Blocked) and not _is_there(turn.surge, facts) and _has_no_room(decision, facts):
         facts.rollouts[workload.name] = replace(turn, surge="")
         return None
     if isinstance(decision, Start) and decision.reason is Reason.NotRunning and turn.outdated:
         return replace(decision, reason=turn.reason, detail=f"serves while {turn.outdated[0]} is replaced")
     return decision
+
+
+def _is_nowhere(text: str, arrangement: Arrangement, facts: Facts) -> bool:
+    """Whether it has ended, and there is no room for it."""
+    return isinstance(facts.instances[text].phase, Exited) and arrangement.place(text) is None
+
+
+def _is_there(text: str, facts: Facts) -> bool:
+    instance = facts.instances.get(text)
+    return instance is not None and not isinstance(instance.phase, Recorded | Exited)
+
+
+def _has_no_room(blocked: Blocked, facts: Facts) -> bool:
+    """Whether there is none for a replica more, and none comes of itself: what is to be replaced waits in turn."""
+    if blocked.reason is not Reason.Waiting:
+        return blocked.reason in NO_ROOM
+    return facts.arrangement is None or facts.arrangement.is_yielded(blocked.subject)
 
 
 def _why_extra(workload: Workload, facts: Facts) -> Reason:
