@@ -49,11 +49,23 @@ class Arrangement:
         )
 
     def is_yielded(self, slot: str) -> bool:
-        """Whether a slot belongs where others run that are to be replaced."""
+        """Whether a slot belongs where there is room only once others have been replaced that run there."""
         place = self.answer.places.get(slot)
-        return place is not None and any(
-            item.at is not None and not set(place.cards).isdisjoint(item.at.cards) for item in self.draft.as_is.values()
-        )
+        return place is not None and any(self._left(uuid) < 0 for uuid in place.cards)
+
+    def _left(self, uuid: str) -> int:
+        """Bytes that are free of a card once all are there who belong there, beside those yet to be replaced."""
+        card, items, places = self.draft.cards[uuid], self.answer.items, self.answer.places
+        sizes: dict[str, int] = {}
+        for slot, place in places.items():
+            if place is not None and uuid in place.cards:
+                memory = items[slot].memory
+                sizes[slot] = card.whole if memory is None else memory
+        for slot, item in self.draft.as_is.items():
+            if item.at is not None and uuid in item.at.cards:
+                memory = card.whole if item.memory is None else item.memory
+                sizes[slot] = max(sizes.get(slot, 0), memory)
+        return card.then - sum(sizes.values())
 
     def why_not(self, slot: str, workload: Workload) -> str:
         """Why there is no room for a slot, GPU by GPU."""
