@@ -67,6 +67,27 @@ class Arrangement:
                 sizes[slot] = max(sizes.get(slot, 0), memory)
         return card.then - sum(sizes.values())
 
+    def turn(self, slot: str, workload: Workload) -> str:
+        """For whom a slot waits that is asked for, if it fits once those have left that run on demand; else empty."""
+        turns, size, items = self.draft.turns, self.draft.size(workload), self.answer.items
+        if slot in self.refused or slot in self.draft.surges or not turns.is_asked(slot, workload):
+            return ""
+        fitting, before = 0, set[str]()
+        for seen in self.answer.seen(slot):
+            card = self.draft.cards[seen.card.uuid]
+            passing = {tenant for tenant in seen.tenants if turns.passes(tenant)}
+            firm = [items[tenant] for tenant in seen.tenants if tenant not in passing]
+            alone = size.memory is None or not workload.needs.share
+            if why_never(workload.needs, card.gpu) or any(alone or not one.share or not one.memory for one in firm):
+                continue
+            if seen.card.free - sum(one.memory or 0 for one in firm) >= (size.memory or card.whole):
+                fitting += 1
+                before |= passing
+        if fitting < size.gpus or not before:
+            return ""
+        words = [f"{one}, which {turns.levels.get(one, 'is first')}" for one in sorted(before)]
+        return f"waits for its turn after {several(words)}"
+
     def why_not(self, slot: str, workload: Workload) -> str:
         """Why there is no room for a slot, GPU by GPU."""
         size = self.draft.size(workload)

@@ -95,6 +95,13 @@ def _weight(workload: Workload | None) -> int:
     return given if given is not None else 100
 
 
+def _why_none(override: Override | None) -> Reason:
+    """Why none is to run."""
+    if override is not None and override.stopped:
+        return Reason.StopAsked
+    return Reason.ScaledDown if override is not None and override.replicas == 0 else Reason.Idle
+
+
 def _note(override: Override | None, workload: Workload | None) -> str:
     if override is None or workload is None:
         return ""
@@ -175,7 +182,7 @@ def _conditions(
     unseen = any(replica.state == "unknown" for replica in replicas)
     up = len([replica for replica in routed if split_slot(replica.slot)[1] < inputs.wanted])
     if up >= inputs.wanted and inputs.workload is not None:
-        reason = Reason.Ready if inputs.wanted else Reason.StopAsked if inputs.override else Reason.Idle
+        reason = Reason.Ready if inputs.wanted else _why_none(inputs.override)
         ready = Condition(type="Ready", status="True", reason=reason, message=f"{up} of {inputs.wanted} ready")
     else:
         reason, message = _why_not_ready(inputs, replicas, first)

@@ -56,7 +56,9 @@ def _place(slot: str, workload: Workload, facts: Facts, room: Room) -> tuple[tup
         return barred
     place = arrangement.place(slot)
     if place is None:
-        return NoRoom(reason=Reason.NoFreeGpu, detail=arrangement.why_not(slot, workload))
+        turn = arrangement.turn(slot, workload)
+        why = turn or arrangement.why_not(slot, workload)
+        return NoRoom(reason=Reason.Waiting if turn else Reason.NoFreeGpu, detail=why)
     if len(place) != size.gpus:
         return NoRoom(reason=Reason.NoFreeGpu, detail="a gpu it runs on cannot be seen any more")
     why = room.why_not(place, size, share=needs.share)

@@ -67,6 +67,8 @@ class Turns:
     until: float | None = None
     """When a rank is another though nothing happens, seconds of CLOCK_MONOTONIC."""
     _orders: dict[str, dict[str, int]] = field(default_factory=dict[str, dict[str, int]])
+    levels: dict[str, str] = field(default_factory=dict[str, str])
+    """By slot: why it stands where it does, in words."""
     _eldest: dict[int, str] | None = None
     _pressing: int | None = None
 
@@ -74,7 +76,7 @@ class Turns:
         """The turn of a replica that takes so many GPUs."""
         firm = scaling.firm(workload, self.memory)
         if workload.replicas[0] == workload.replicas[1] or split_slot(text)[1] < firm:
-            return self._turn(workload, _Level.Firm)
+            return _turn(workload, _Level.Firm)
         position = self._order(workload).get(text, workload.replicas[1])
         needed = position < scaling.needed(workload, self.demand)
         phase = _standing(self.instances.get(text), self.memory)
@@ -83,8 +85,8 @@ class Turns:
         if not needed or self._backs_off(text):
             return Turn(0)  # only what is spare
         if position >= max(1, firm) or self._fails(text):
-            return self._turn(workload, _Level.Surplus)
-        return self._turn(workload, self._waiting(text, workload, gpus))
+            return _turn(workload, _Level.Surplus)
+        return _turn(workload, self._waiting(text, workload, gpus))
 
     def since(self, text: str, workload: Workload) -> float | None:
         """Since when the oldest of those waiting does; since it ended, where it had its turn after that."""
@@ -96,30 +98,42 @@ class Turns:
             return max(since, instance.phase.at) if instance.phase.asked is Reason.Preempted else since
         return since if _standing(instance, self.memory) is not None else self.now
 
+    def is_asked(self, text: str, workload: Workload) -> bool:
+        """Whether a replica runs only because somebody waits for it."""
+        return self.passes(text) and workload.name in self.demand
+
+    def passes(self, text: str) -> bool:
+        """Whether a replica runs for as long as it is asked for, and then gives its place to others."""
+        name, _, index = text.rpartition("/")
+        workload = self.fleet.workloads.get(name)
+        if workload is None or name not in self.counts or not index.isdigit():
+            return False
+        return workload.replicas[0] < workload.replicas[1] and int(index) >= scaling.firm(workload, self.memory)
+
     def lull(self, text: str) -> float:
         """Seconds for which it has not been needed."""
         return self.now - self.memory.lulls.get(text, self.now)
-
-    def _turn(self, workload: Workload, level: _Level) -> Turn:
-        return Turn(LOWEST + len(_Level) * workload.priority + level)
 
     def _standing(self, text: str, workload: Workload, phase: Running, position: int | None) -> Turn:
         """One that runs; `position` among those needed, None where it is not needed."""
         ready = phase.readiness.since if isinstance(phase.readiness, Ready) else None
         if isinstance(phase.readiness, NotReady) or (ready is not None and self._before(ready + MOMENT)):
             # let it be of use once; but what is always to run does not wait for what comes and goes
-            fixed = workload.priority > self._pressed()
-            return Turn(self._turn(workload, _Level.Loading).rank, fixed)
+            self.levels[text] = "loads" if ready is None else "has just loaded"
+            return _turn(workload, _Level.Loading, fixed=workload.priority > self._pressed())
         stay = RESIDENCE * (ready - phase.since) if ready is not None else 0.0
         idle = self.memory.lulls.get(text, self.now)
         if ready is not None:
             rests = idle + min(PATIENCE, ready - phase.since)
             if self._before(ready + stay if position is not None else min(ready + stay, rests)):
-                return self._turn(workload, _Level.Resident)
+                self.levels[text] = "was loaded not long ago"
+                return _turn(workload, _Level.Resident)
         if position is not None:
-            return self._turn(workload, _Level.Waiting if position == 0 else _Level.Surplus)
+            self.levels[text] = "is in use"
+            return _turn(workload, _Level.Waiting if position == 0 else _Level.Surplus)
         if self._before(idle + min(PATIENCE, stay)):
-            return self._turn(workload, _Level.Warm)
+            self.levels[text] = "was in use just now"
+            return _turn(workload, _Level.Warm)
         return Turn(workload.priority)
 
     def _waiting(self, text: str, workload: Workload, gpus: int) -> _Level:
@@ -198,6 +212,10 @@ class Turns:
             return False
         wait = backoff.after(instance.launch.strikes, instance.phase, text)[1]
         return wait > 0 and self._before(instance.phase.at + wait)
+
+
+def _turn(workload: Workload, level: _Level, *, fixed: bool = False) -> Turn:
+    return Turn(LOWEST + len(_Level) * workload.priority + level, fixed)
 
 
 def _standing(instance: Instance | None, memory: Memory) -> Running | None:
