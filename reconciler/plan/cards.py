@@ -98,7 +98,7 @@ def why_never(needs: Needs, gpu: Gpu) -> str:
     if needs.ids and str(gpu.index) not in needs.ids and gpu.uuid not in needs.ids:
         return "not one of gpus.ids"
     if needs.models and not any(model in gpu.model for model in needs.models):
-        return f"is {gpu.model}"
+        return f"{gpu.model}, not {' or '.join(needs.models)}"
     if gpu.memory < needs.least:
         return in_all(gpu)
     return ""
@@ -106,7 +106,7 @@ def why_never(needs: Needs, gpu: Gpu) -> str:
 
 def in_all(gpu: Gpu) -> str:
     """Of one that is too small, were it empty."""
-    return f"has {print_size(gpu.memory)} in all"
+    return f"{print_size(gpu.memory)} in all"
 
 
 def amount(launch: Launch, gpu: Gpu) -> int:

@@ -211,7 +211,7 @@ CASES = [
         fleet=CHAT.replace("20GiB", "90GiB"),
         on=lambda: machine(instance(fleet(CHAT), "chat/0", port=9000, gpus=(gpu(0),)), gpus=(gpu(0),)),
         plan="""
-            blocked chat/0: NoFreeGpu (needs one gpu with 90.0 GiB free; gpu 0: has 80.0 GiB in all; \
+            blocked chat/0: NoFreeGpu (needs one gpu with 90.0 GiB free; gpu 0: 80.0 GiB in all; \
 chat/0 goes on as it was (memory 20GiB → 90GiB))
         """,
     ),
@@ -596,7 +596,7 @@ goes on as it was (context default → 100))
                 gpu(1, used=70, holders=(Holder(pid=4242, name="python", memory=70 * GIB),)),
             )
         ),
-        plan="blocked chat/0: NoFreeGpu (needs one gpu with 20.0 GiB free; gpu 0: has 16.0 GiB in all; "
+        plan="blocked chat/0: NoFreeGpu (needs one gpu with 20.0 GiB free; gpu 0: 16.0 GiB in all; "
         "gpu 1: 10.0 GiB of 80.0 GiB free; 70.0 GiB held by pid 4242 python, not ours)",
     ),
     Case(

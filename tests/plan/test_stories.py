@@ -75,9 +75,9 @@ chat/0)
         ),
         passes="""
             start small/0 on gpu 1 port 9000: NotRunning
-            blocked huge/0: NoFreeGpu (needs one gpu with 40.0 GiB free; gpu 0: has 16.0 GiB in all; gpu 1: has \
-24.0 GiB in all; gpu 2: 18.0 GiB of 48.0 GiB free; 30.0 GiB held by pid 4242 python, not ours; gpu 3: 32.0 GiB of \
-48.0 GiB free; 16.0 GiB held by others)
+            blocked huge/0: NoFreeGpu (needs one gpu with 40.0 GiB free; gpu 0: 16.0 GiB in all; gpu 1: 24.0 GiB \
+in all; gpu 2: 18.0 GiB of 48.0 GiB free; 30.0 GiB held by pid 4242 python, not ours; gpu 3: 32.0 GiB of 48.0 GiB \
+free; 16.0 GiB held by others)
         """,
     ),
     Story(
@@ -86,7 +86,7 @@ chat/0)
         on=bare(1),
         passes="""
             start small/0 on gpu 0 port 9000: NotRunning
-            blocked huge/0: NoFreeGpu (needs one gpu with 100.0 GiB free; gpu 0: has 24.0 GiB in all)
+            blocked huge/0: NoFreeGpu (needs one gpu with 100.0 GiB free; gpu 0: 24.0 GiB in all)
         """,
     ),
     Story(
@@ -150,7 +150,7 @@ free/0)
         situation="pinned to a model of card that this machine does not have",
         fleet=model("fast", 20, "gpus: {model: H200}"),
         on=bare(2),
-        passes="blocked fast/0: NoFreeGpu (needs one gpu with 20.0 GiB free; gpu 0,1: is NVIDIA H100)",
+        passes="blocked fast/0: NoFreeGpu (needs one gpu with 20.0 GiB free; gpu 0,1: NVIDIA H100, not H200)",
     ),
     Story(
         situation="pinned by a label that this machine carries, and by one that it does not",

@@ -284,7 +284,7 @@ gpu 1: 4.0 GiB of 24.0 GiB free beside c/0)
         situation="nobody gives way where it would help nobody",
         fleet=models("a b", 10) + model("huge", 30, "priority: 900"),
         on=ran(models("a b", 10), 1),
-        passes="blocked huge/0: NoFreeGpu (needs one gpu with 30.0 GiB free; gpu 0: has 24.0 GiB in all)",
+        passes="blocked huge/0: NoFreeGpu (needs one gpu with 30.0 GiB free; gpu 0: 24.0 GiB in all)",
     ),
     Story(
         situation="only as many give way as it takes",

@@ -218,7 +218,7 @@ def test_a_block_is_told_once() -> None:
     text = CHAT + "gpus: 1"
     news = said(text, machine(gpus=(gpu(0),)), machine(gpus=(gpu(0, memory=1),)), machine(gpus=(gpu(0, memory=1),)))
     assert [line for line in news if "NoFreeGpu" in line] == [
-        "warning chat NoFreeGpu: blocked: needs one gpu with 20.0 GiB free; gpu 0: has 1.0 GiB in all"
+        "warning chat NoFreeGpu: blocked: needs one gpu with 20.0 GiB free; gpu 0: 1.0 GiB in all"
     ]
 
 
