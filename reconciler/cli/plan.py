@@ -107,7 +107,7 @@ def _against(revision: str, root: str, facts: Facts) -> tuple[Facts, Against]:
         before = _moved(load_once(into), into, os.path.abspath(root))
     against = Against(name=revision, commit=commit, problems=before.problems)
     empty = _vacated(facts.observation)
-    then = converge(before, empty, facts.now)
+    then = converge(before, _weighed(before, empty), facts.now)
     return Facts(observation=then, memory=Memory(), now=facts.now, demand=facts.demand), against
 
 

@@ -20,6 +20,7 @@ import pytest
 from reconciler.cli.plan_schema import FILE, plan_schema
 from reconciler.cli.plan_schema import write as write_schema
 from tests.cli.printed import DOCUMENTS, printed
+from tests.engines import gguf_files, shapes
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GOOD = "kind: Service\nname: tiny\ncommand: [sleep, infinity]\n"
@@ -262,6 +263,22 @@ def test_what_was_broken_at_a_revision_is_told(run, repository, machine):
     assert "+ chat/0  start" in done.out
     assert "where the models of these files are taken not to run" in done.out
     assert "fleet.d/chat.yaml:5:7: gpus: " in done.out
+
+
+def test_what_ran_at_a_revision_is_estimated_too(run, repository, machine):
+    """Else it would be taken to have had its card to itself."""
+    shape = shapes.SHAPES["llama 8B"]
+    gguf_files.write(repository / "eight.gguf", shapes.metadata(shape), shapes.tensors(shape))
+    (repository / "fleet.d/eight.yaml").write_text(
+        "kind: Model\nname: eight\nsource: file:../eight.gguf\ngpus: 1\ncontext: 8192\n"
+    )
+    commit(repository, "estimated")
+    (repository / "fleet.d/eight.yaml").write_text(
+        "kind: Model\nname: eight\nsource: file:../eight.gguf\ngpus: 1\ncontext: 16384\n"
+    )
+    done = run("plan", str(repository / "fleet.d"), "--inventory", machine, "--against", "HEAD")
+    assert "± eight/0  replace  context 8192 → 16384" in done.out
+    assert "25.5 → 26.6 of 141.0 GiB  chat/0 20.0, eight/0 6.6 (estimated ±5 %)" in done.out
 
 
 def test_bars_of_a_revision_show_what_both_hold(run, repository, machine):
