@@ -162,14 +162,24 @@ def arrange(draft: Draft) -> Arrangement:
     while stuck := [item for item in items if item.slot in draft.as_is and answer.places[item.slot] is None]:
         # no room for what they should become: they stay what they are, and their room is theirs
         refused |= {item.slot: answer for item in stuck}
+        draft.absent -= {item.slot for item in stuck}
         items = [draft.as_is.pop(item.slot) if item in stuck else item for item in items]
         answer = _solve(draft, items, then=True)
+    uncertain = _uncertain(draft, items, answer)
     return Arrangement(
         answer=answer,
         draft=draft,
-        victims={victim.slot: victim for victim in answer.victims},
+        victims={victim.slot: victim for victim in answer.victims if victim.slot not in uncertain},
         refused=refused,
     )
+
+
+def _uncertain(draft: Draft, items: Iterable[Item], answer: Answer) -> set[str]:
+    """Those who would go for room that may not be there: soon it is known what comes back, and what loads takes."""
+    if not answer.victims or all(stock.now == stock.then for stock in draft.cards.values()):
+        return set()
+    sure = {victim.slot for victim in _solve(draft, items, then=False).victims}
+    return {victim.slot for victim in answer.victims} - sure - draft.memory.draining.keys()
 
 
 def _solve(draft: Draft, items: Iterable[Item], *, then: bool) -> Answer:

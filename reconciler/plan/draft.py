@@ -130,7 +130,8 @@ class Draft:
             return
         if launch.gpus and not isinstance(phase, Exited | Recorded) and not stands:
             self._leave(text, launch)
-        found = list(self._item(text, workload, None if asked in LEFT else launch))
+        homeless = asked in LEFT or (text in self.surges and not stands)
+        found = list(self._item(text, workload, None if homeless else launch))
         self.absent.add(text)
         if stands and found:
             self.as_is[text] = self._standing(text, workload, launch)

@@ -151,6 +151,10 @@ class _Verdict:
             first = next(iter(turn.outdated), "")
             if not away and turn.away and turn.outdated == (turn.surge,):
                 del facts.rollouts[name]  # what would serve meanwhile takes the room that others need
+            elif turn.surge in arrangement.refused:
+                # one of other settings that served meanwhile: there is no room for another in its slot
+                rest = tuple(text for text in turn.outdated if text != turn.surge)
+                facts.rollouts[name] = replace(turn, surge="", outdated=rest)
             elif away != turn.away and turn.outdated:
                 facts.rollouts[name] = replace(turn, away=away)
             elif turn.surge and not _is_there(turn.surge, facts) and arrangement.place(turn.surge) is None:

@@ -1,0 +1,170 @@
+"""What holds on every day of every machine: pass by pass while things happen, and once nothing more happens.
+
+One seed is one run of several days; a failing one prints its seed, and `watch(seed)` tells what was decided.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from reconciler.model.fleet import Fleet, Workload, split_slot
+from reconciler.model.observation import Exited, Instance, Ready, Running
+from reconciler.model.plan import Action, Blocked, Drain, Launch, Plan, Start, Stop
+from reconciler.model.status import Reason
+from reconciler.plan.scaling import needed
+from tests.plan.days import Days, Pass
+
+SEEDS, EVENTS, PASSES = 110, 12, 160
+"""Some 100 passes a seed: more than 10,000 in all."""
+BATCHES = 10
+OFTEN = 2
+"""Times that one replica may be moved or give way for one event: it may have to twice, where a turn is in between."""
+
+
+def run(seed: int) -> Iterator[tuple[Days, list[Pass]]]:
+    """The passes after each event: a few, or as many as it takes until nothing is left to do."""
+    days = Days.of(seed)
+    for number in range(EVENTS):
+        if number:
+            days.happen()
+        settles = days.chance.random() < 0.5
+        if settles:
+            days.calm()
+        passes = list(days.until_quiet(PASSES if settles else days.chance.randint(1, 4)))
+        yield days, passes if settles else [*passes[:-1], passes[-1].unsettled()]
+
+
+def watch(seed: int) -> None:
+    """Print a run."""
+    for _, passes in run(seed):
+        print("---")
+        for one in passes:
+            print(f"[{one.now}] {one.plan}")
+
+
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_days(batch: int) -> None:
+    """Nothing is promised twice, nobody ends without a cause, it converges, and nobody waits who need not."""
+    for seed in range(batch, SEEDS, BATCHES):
+        for days, passes in run(seed):
+            for one in passes:
+                within_bytes(one, seed)
+                with_cause(one, seed)
+            last = passes[-1]
+            if last.settles:
+                assert len(passes) < PASSES, (seed, str(last.plan))
+                at_rest(days, last, seed)
+                gave_way = Counter(a.slot for one in passes for a in one.plan.actions if _gives_way(a, one))
+                assert all(often <= OFTEN for often in gave_way.values()), (seed, gave_way)
+
+
+def within_bytes(one: Pass, seed: int) -> None:
+    """What is started fits beside all that was promised, is held, or has not come back. Strangers come unseen."""
+    held: dict[str, Launch] = {
+        slot: instance.launch for slot, instance in one.instances.items() if not isinstance(instance.phase, Exited)
+    }
+    held |= {slot: action.launch for slot, action in one.in_flight.items() if isinstance(action, Start)}
+    started = [action.launch for action in one.plan.actions if isinstance(action, Start)]
+    for number, launch in enumerate(started):
+        for uuid in launch.gpus:
+            others = [other for slot, other in held.items() if slot != launch.slot and uuid in other.gpus]
+            others += [other for other in started[:number] if uuid in other.gpus]
+            assert not (others and launch.memory is None), (seed, launch.slot)
+            assert all(other.memory is not None for other in others), (seed, launch.slot)
+            promised = sum(other.memory or 0 for other in (*others, launch))
+            room = one.cards[uuid] - one.reserved - one.foreign[uuid]
+            assert promised <= room or uuid in one.surprised, (seed, one.now, launch.slot, promised, room)
+
+
+def with_cause(one: Pass, seed: int) -> None:
+    """What serves ends by its files, for one that ranks higher, or not at all; what is paused is not touched."""
+    for action in one.plan.actions:
+        name, index = split_slot(action.slot)
+        workload, instance = one.fleet.workloads.get(name), one.instances.get(action.slot)
+        assert workload is None or not workload.paused, (seed, str(action))
+        if isinstance(action, Stop | Drain) and instance is not None and _serves(instance):
+            assert _cause(action, index, workload, instance, one), (seed, one.now, str(action))
+
+
+def _cause(action: Stop | Drain, index: int, workload: Workload | None, instance: Instance, one: Pass) -> bool:
+    if workload is None:
+        return action.reason is Reason.NotInFleet
+    match action.reason:
+        case Reason.SpecChanged:
+            return instance.launch.fingerprint != workload.fingerprint
+        case Reason.RestartAsked:
+            return one.restarts.get(action.slot, 0) >= instance.launch.run
+        case Reason.ScaledDown | Reason.Idle:
+            return index >= needed(workload, one.demand)
+        case Reason.Preempted | Reason.Moved:
+            return workload.spec.preemption == "lower" and _named(action, workload, one)
+        case _:
+            return False
+
+
+def _named(action: Action, workload: Workload, one: Pass) -> bool:
+    """Whether all that gain are named, run for certain with a higher priority, or are on demand and take turns."""
+    names = [split_slot(slot)[0] for slot in action.detail.partition("for ")[2].split(", ")]
+    gains = [one.fleet.workloads[name] for name in names if name in one.fleet.workloads]
+    turns = workload.replicas[0] != workload.replicas[1]
+    return bool(gains) and all(
+        gain.priority > workload.priority or turns or gain.replicas[0] != gain.replicas[1] for gain in gains
+    )
+
+
+def at_rest(days: Days, last: Pass, seed: int) -> None:
+    """Whoever is wanted runs, or it is said why not; and nobody is left out for lower ones."""
+    assert not last.plan.actions, (seed, str(last.plan))
+    told = {blocked.subject for blocked in last.plan.blocked}
+    for slot in last.fleet.slots:
+        name, _ = split_slot(slot)
+        workload, instance = last.fleet.workloads[name], last.instances.get(slot)
+        if workload.paused or (instance is not None and _serves(instance)):
+            continue
+        assert slot in told, (seed, last.now, slot)
+        fixed = workload.replicas[0] == workload.replicas[1]
+        assert not (fixed and _could_run(days, last.fleet, workload)), (seed, last.now, slot, str(last.plan))
+    for blocked in last.plan.blocked:
+        assert blocked.reason is not Reason.Waiting or _waits_for(blocked, last.plan), (seed, last.now, str(last.plan))
+
+
+def _waits_for(waiting: Blocked, plan: Plan) -> bool:
+    """Whether it waits for one that has no room, and says so."""
+    return any(other.reason is Reason.NoFreeGpu and other.subject in waiting.detail for other in plan.blocked)
+
+
+def _could_run(days: Days, fleet: Fleet, workload: Workload) -> bool:
+    """Whether there would be room, were all gone that rank lower and may be sent away: counted from the machine."""
+    if not isinstance(workload.spec.memory, int) or workload.spec.preemption == "never":
+        return False
+    fitting = 0
+    for uuid, card in days.cards.items():
+        if workload.needs.ids and str(card.index) not in workload.needs.ids:
+            continue
+        there = [i for i in days.instances.values() if uuid in i.launch.gpus and not isinstance(i.phase, Exited)]
+        owners = [(i.launch, fleet.workloads[split_slot(i.slot)[0]]) for i in there]
+        firm = [(launch, owner) for launch, owner in owners if not _yields(owner, workload)]
+        shut = any(launch.memory is None or not owner.needs.share for launch, owner in firm)
+        if shut or (firm and not workload.needs.share):
+            continue
+        free = card.memory - days.reserved - days.strangers.get(uuid, 0) - sum(launch.memory or 0 for launch, _ in firm)
+        fitting += free >= workload.spec.memory
+    return fitting >= (workload.needs.gpus or 1)
+
+
+def _yields(owner: Workload, workload: Workload) -> bool:
+    fixed = owner.replicas[0] == owner.replicas[1]
+    return fixed and owner.priority < workload.priority and owner.spec.preemption == "lower" and not owner.paused
+
+
+def _gives_way(action: Action, one: Pass) -> bool:
+    return (
+        isinstance(action, Stop)
+        and action.reason in (Reason.Preempted, Reason.Moved)
+        and isinstance(one.instances[action.slot].phase, Running)
+    )
+
+
+def _serves(instance: Instance) -> bool:
+    return isinstance(instance.phase, Running) and isinstance(instance.phase.readiness, Ready)
