@@ -1,5 +1,5 @@
 /* The cheapest engine there is: it writes when it was executed, by CLOCK_MONOTONIC, and waits.
-   stamp FILE NAME [PORT]; with a port it listens there, and hangs up on whoever comes. */
+   stamp FILE NAME [PORT [MS]]; with a port it listens there, after so many milliseconds, and hangs up on whoever comes. */
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -19,6 +19,11 @@ int main(int argc, char **argv) {
     if (file < 0 || write(file, line, (size_t)length) != length) return 3;
     close(file);
     if (argc < 4) for (;;) pause();
+    if (argc > 4) {
+        long load = atol(argv[4]);
+        struct timespec rest = {.tv_sec = load / 1000, .tv_nsec = load % 1000 * 1000000L};
+        nanosleep(&rest, NULL);
+    }
     int server = socket(AF_INET, SOCK_STREAM, 0), yes = 1;
     struct sockaddr_in place = {.sin_family = AF_INET, .sin_port = htons((unsigned short)atoi(argv[3]))};
     place.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
