@@ -5,7 +5,7 @@ things belong, `placement.Room` says what is free this moment, and a start waits
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from reconciler.model.fleet import Workload
@@ -198,8 +198,19 @@ def _solve(draft: Draft, items: Iterable[Item], *, then: bool) -> Answer:
     ]
     free = {card.uuid: card.free for card in cards}
     fitting = [draft.homeless(item, free, items) if item.slot in draft.absent else item for item in items]
+    if not then:
+        fitting = [_now(draft, item) if item.memory is None else item for item in fitting]
     machine = Machine(name=host.name, host=host.memory)
     return _answer(Problem(machines=(machine,), cards=tuple(cards), items=tuple(fitting)))
+
+
+def _now(draft: Draft, item: Item) -> Item:
+    """One that takes its cards whole, on those alone that are free enough of others at this moment."""
+    allowed = frozenset(uuid for uuid, stock in draft.cards.items() if stock.now >= stock.whole)
+    gone = item.slot in draft.absent and item.at is not None and not allowed.issuperset(item.at.cards)
+    if item.allowed is not None:
+        allowed &= item.allowed
+    return replace(item, allowed=allowed, at=None if gone else item.at)
 
 
 @lru_cache(maxsize=8)

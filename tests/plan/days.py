@@ -108,7 +108,7 @@ class Pass:
     foreign: Mapping[str, int]
     """Bytes of strangers, and of what has ended."""
     surprised: frozenset[str]
-    """Cards where a stranger came whom the driver has not told of yet."""
+    """Cards where more is held than the driver has told yet."""
     settles: bool = True
     """Whether it went on until nothing was left to do."""
 
@@ -140,7 +140,7 @@ class Days:
     """What the driver said when it was asked last."""
     pids: int = 100
     surprised: set[str] = field(default_factory=set)
-    """Cards where a stranger came since the driver was asked."""
+    """Cards where a stranger came, or something ended that had hardly loaded, since the driver was asked."""
     crashes: set[str] = field(default_factory=set)
     """Names of models that never become ready."""
 
@@ -284,6 +284,9 @@ class Days:
     def end(self, slot: str, how: Exited) -> None:
         """An engine ends; its memory comes back after a while."""
         instance = self.instances[slot]
+        readiness = instance.phase.readiness if isinstance(instance.phase, Running) else None
+        if isinstance(readiness, NotReady) or (isinstance(readiness, Ready) and readiness.since > self.asked_at):
+            self.surprised.update(instance.launch.gpus)  # the driver has not told yet what it took
         for uuid in instance.launch.gpus:
             if uuid in self.cards and (held := self.holds(instance, uuid)):
                 self.ghosts.append((self.now + RETURNS * self.chance.random(), uuid, held))

@@ -130,8 +130,10 @@ def at_rest(days: Days, last: Pass, seed: int) -> None:
 
 
 def _waits_for(waiting: Blocked, plan: Plan) -> bool:
-    """Whether it waits for one that has no room, and says so."""
-    return any(other.reason is Reason.NoFreeGpu and other.subject in waiting.detail for other in plan.blocked)
+    """Whether it waits for one that has no room, or is used, and says so."""
+    return waiting.detail.endswith("in use") or any(
+        other.reason is Reason.NoFreeGpu and other.subject in waiting.detail for other in plan.blocked
+    )
 
 
 def _could_run(days: Days, fleet: Fleet, workload: Workload) -> bool:

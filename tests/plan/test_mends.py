@@ -226,3 +226,18 @@ def test_a_reading_that_wavers_changes_nothing_of_what_is_given() -> None:
         str(decide(text, machine(gpus=(replace(gpu(0, 24), used=300 * 2**20 + noise),)))) for noise in (0, 5, 2**20)
     }
     assert len(plans) == 1
+
+
+def test_one_that_gave_way_is_not_sent_away_again_while_a_nameless_driver_hides_a_stranger_behind_it() -> None:
+    """What has just been started is not in the driver's figure yet: the 3 GiB might be its own, or a stranger's."""
+    text = model("low", 10) + model("high", 22, "priority: 900")
+    loading = on(gpu(0, 24), text, "low/0", Running(pid=2, since=NOW - 1, readiness=NotReady()))
+    assert not decide(fleet(text), machine(loading, gpus=(gpu(0, 24, used=3),))).actions
+
+
+def test_what_goes_on_as_it_was_keeps_its_room_though_a_stranger_has_left_too_little() -> None:
+    text = model("chat", 8, "context: 4096") + model("new", 4)
+    stranger = Holder(pid=7, name="python", memory=18 * GIB)
+    ours = Holder(pid=4000, name="llama", memory=8 * GIB, slot="chat/0")
+    card = gpu(0, 24, used=24, holders=(ours, stranger))
+    assert not decide(fleet(text), machine(on(card, model("chat", 8), "chat/0"), gpus=(card,))).actions
