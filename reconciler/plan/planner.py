@@ -133,10 +133,15 @@ class _Verdict:
             cards=facts.cards(),
             counts={name: wish.count for name, wish in self.wishes.items() if name not in resting},
             surges={turn.surge: name for name, turn in facts.rollouts.items() if turn.surge},
-            waiting=frozenset(text for turn in turns for text in turn.later),
+            # one more is started only where it fits beside all of them as they are to be
+            waiting=frozenset(text for turn in turns if self._settled(turn) for text in turn.later),
             kept=resting | self.held.keys(),
             now=facts.now,
         )
+
+    def _settled(self, turn: Rollout) -> bool:
+        """Whether it is decided that one more serves meanwhile, or that none does."""
+        return not turn.surge or _is_there(turn.surge, self.facts)
 
     def _turn(self, arrangement: Arrangement, passed: set[str]) -> bool:
         """Let others be replaced first than those for whom there is no room. Whether any turn is another now.
@@ -159,7 +164,7 @@ class _Verdict:
                 facts.rollouts[name] = replace(turn, away=away)
             elif turn.surge and not _is_there(turn.surge, facts) and arrangement.place(turn.surge) is None:
                 facts.rollouts[name] = replace(turn, surge="")
-            elif first in arrangement.refused and first not in passed:
+            elif first in arrangement.refused and first not in passed and len(turn.outdated) > 1:
                 passed.add(first)
                 facts.rollouts[name] = replace(turn, outdated=(*turn.outdated[1:], first))
             elif first in arrangement.refused and turn.surge:

@@ -97,6 +97,26 @@ STORIES = [
         """,
     ),
     Story(
+        situation="two replicas that are to grow: one more only where it fits beside both as they are to be",
+        fleet=chat(f"replicas: 2\n{EDIT}", memory=8.5),
+        on=ran(chat("replicas: 2", memory=7), 1),
+        passes="""
+            stop chat/0: SpecChanged (context default → 8192; memory 7GiB → 8704MiB)
+            blocked chat/1: Waiting (waits its turn after chat/0, then is replaced (context default → 8192; memory \
+7GiB → 8704MiB))
+            then
+            start chat/0 on gpu 0 port 9000: SpecChanged
+            blocked chat/1: Waiting (waits for chat/0 to serve, then is replaced (context default → 8192; memory \
+7GiB → 8704MiB))
+            then
+            stop chat/1: SpecChanged (context default → 8192; memory 7GiB → 8704MiB)
+            then
+            start chat/1 on gpu 0 port 9001: SpecChanged
+            then
+            nothing to do
+        """,
+    ),
+    Story(
         situation="one replica and no room for another: it ends before it starts",
         fleet=chat(EDIT, memory=20),
         on=ran(chat(memory=20), 1),
