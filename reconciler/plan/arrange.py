@@ -196,7 +196,7 @@ def _solve(draft: Draft, items: Iterable[Item], *, then: bool) -> Answer:
         )
         for uuid, stock in draft.cards.items()
     ]
-    free = {card.uuid: card.free for card in cards}
+    free = {uuid: stock.then for uuid, stock in draft.cards.items()}  # a home is worth the wait for its memory
     fitting = [draft.homeless(item, free, items) if item.slot in draft.absent else item for item in items]
     if not then:
         fitting = [_now(draft, item) if item.memory is None else item for item in fitting]

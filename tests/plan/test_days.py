@@ -130,8 +130,8 @@ def at_rest(days: Days, last: Pass, seed: int) -> None:
 
 
 def _waits_for(waiting: Blocked, plan: Plan) -> bool:
-    """Whether it waits for one that has no room, or is used, and says so."""
-    return waiting.detail.endswith("in use") or any(
+    """Whether it waits for one that has no room, or whose turn it is, and says so."""
+    return "waits for its turn" in waiting.detail or any(
         other.reason is Reason.NoFreeGpu and other.subject in waiting.detail for other in plan.blocked
     )
 

@@ -237,7 +237,7 @@ def test_one_that_gave_way_is_not_sent_away_again_while_a_nameless_driver_hides_
 
 def test_what_goes_on_as_it_was_keeps_its_room_though_a_stranger_has_left_too_little() -> None:
     text = model("chat", 8, "context: 4096") + model("new", 4)
-    stranger = Holder(pid=7, name="python", memory=18 * GIB)
-    ours = Holder(pid=4000, name="llama", memory=8 * GIB, slot="chat/0")
-    card = gpu(0, 24, used=24, holders=(ours, stranger))
+    stranger = Holder(pid=7, name="python", memory=17 * GIB)
+    ours = Holder(pid=4000, name="llama", memory=5 * GIB, slot="chat/0")
+    card = gpu(0, 24, used=22, holders=(ours, stranger))
     assert not decide(fleet(text), machine(on(card, model("chat", 8), "chat/0"), gpus=(card,))).actions
