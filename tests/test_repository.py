@@ -18,7 +18,11 @@ from reconciler.spec.schema import fleet_schema
 ROOT = Path(__file__).resolve().parent.parent
 PRODUCT = [*ROOT.glob("reconciler/**/*.py"), *ROOT.glob("tui/**/*.py")]
 DOCUMENTS = [path for path in ROOT.glob("**/*.md") if ".venv" not in path.parts and "bench-out" not in path.parts]
-FLEETS = ("fleet.d", "docs/example/fleet.d")
+FLEETS = (
+    "fleet.d",
+    "docs/example/fleet.d",
+    *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs/placement").iterdir() if path.is_dir()),
+)
 
 
 def test_the_schema_is_current() -> None:

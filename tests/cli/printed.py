@@ -8,8 +8,12 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.engines import gguf_files, shapes
+
 ROOT = Path(__file__).resolve().parent.parent.parent
-DOCUMENTS = (ROOT / "docs/pull-requests.md",)
+PLACES = {ROOT / "docs/pull-requests.md": "docs/example", ROOT / "docs/placement.md": "docs"}
+"""Where a reader of each document types its commands: a copy of this, under git."""
+DOCUMENTS = tuple(PLACES)
 _CONSOLE = re.compile(r"(?<=```console\n)(.*?)(?=```)", re.DOTALL)
 _SHOWN = re.compile(r"(?<=<!-- )(holdfast [^\n]*)( -->\n).*?(?=<!-- end -->)", re.DOTALL)
 _IDENTITY = {
@@ -24,10 +28,20 @@ _IDENTITY = {
 }
 
 
-def printed(text: str, directory: Path) -> str:
-    """A document with every output made again, by its own commands, in a copy of `docs/example` under git."""
+def printed(document: Path, directory: Path) -> str:
+    """A document with every output made again, by its own commands."""
+    text = document.read_text()
     place, programs = directory / "example", directory / "bin"
-    shutil.copytree(ROOT / "docs/example", place)
+    if PLACES[document] == "docs":
+        for part in ("docs/placement", "docs/inventories"):
+            shutil.copytree(ROOT / part, place / part)
+        shape = shapes.SHAPES["llama 8B"]
+        weights = place / "docs/placement/models/llama-8b-q4.gguf"
+        weights.parent.mkdir(exist_ok=True)
+        gguf_files.write(weights, shapes.metadata(shape), shapes.tensors(shape))
+        (place / ".gitignore").write_text("models\n")
+    else:
+        shutil.copytree(ROOT / PLACES[document], place)
     programs.mkdir()
     (programs / "holdfast").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m reconciler.cli "$@"\n')
     (programs / "holdfast").chmod(0o755)
@@ -54,4 +68,4 @@ def printed(text: str, directory: Path) -> str:
 if __name__ == "__main__":
     for document in DOCUMENTS:
         with tempfile.TemporaryDirectory() as scratch:
-            document.write_text(printed(document.read_text(), Path(scratch)))
+            document.write_text(printed(document, Path(scratch)))

@@ -447,7 +447,7 @@ def test_on_a_terminal_no_line_is_wider_than_it_and_no_color_is_honoured(files, 
 def test_what_a_document_shows_is_what_is_printed(document, tmp_path):
     """But for the hashes. Where it is not: `python -m tests.cli.printed`."""
     shown = document.read_text()
-    assert without_hashes(printed(shown, tmp_path)) == without_hashes(shown)
+    assert without_hashes(printed(document, tmp_path)) == without_hashes(shown)
 
 
 def without_hashes(text: str) -> str:

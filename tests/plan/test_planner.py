@@ -605,8 +605,8 @@ goes on as it was (context default → 100))
         on=lambda: machine(gpus=(gpu(0),)),
         plan="""
             start chat/0 on gpu 0 port 9000: NotRunning
-            blocked chat/1: NoFreeGpu (needs one gpu to itself (as its memory is not known: declare it to share); gpu 0: \
-taken whole by chat/0)
+            blocked chat/1: NoFreeGpu (needs one gpu to itself (as its memory is not known: declare it to share); \
+gpu 0: taken whole by chat/0)
         """,
     ),
     Case(
@@ -636,7 +636,8 @@ what is free)
         situation="memory reserved on the node is left alone",
         fleet=CHAT + "---\nkind: Node\nname: box1\nreserved: 61GiB",
         on=lambda: machine(gpus=(gpu(0),)),
-        plan="blocked chat/0: NoFreeGpu (needs one gpu with 20.0 GiB free; gpu 0: 19.0 GiB of 80.0 GiB free; 61.0 GiB reserved)",
+        plan="blocked chat/0: NoFreeGpu (needs one gpu with 20.0 GiB free; gpu 0: 19.0 GiB of 80.0 GiB free; "
+        "61.0 GiB reserved)",
     ),
     Case(
         situation="of two that do not both fit the one with priority is placed",

@@ -176,7 +176,7 @@ def _change(fleet: Fleet, slot: str, done: _Slot, *, cost: str | None) -> Change
     if done.stop:
         stop = done.stop
         told = f"removed from {line(fleet.root)}" if stop.reason is Reason.NotInFleet else _words(stop.reason)
-        what = f"{told}: {line(stop.detail)}" if stop.detail else told
+        what = f"{told}{' ' if stop.reason is Reason.Preempted else ': '}{line(stop.detail)}" if stop.detail else told
         note = drains or f"ends within {print_duration(stop.grace)}"
         return Change(
             mark="-",

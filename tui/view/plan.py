@@ -14,6 +14,8 @@ from tui.view.paint import Cell, Style, columns, counted, gib, paint, wrap
 _STYLES: dict[Mark, Style] = {"+": "good", "±": "busy", "~": "busy", "!": "bad", "-": "bad"}
 _CELLS = 10
 _TIED = "\u00a0"
+_LONG = 120
+"""Characters of a reason that is not told twice."""
 _NAMED = 2**30 // 20
 """Bytes that are worth naming: what would not print as 0.0 GiB."""
 
@@ -69,8 +71,12 @@ def counted_parts(seen: Outlook) -> list[str]:
 
 
 def together(changes: Sequence[Change]) -> list[Change]:
-    """The changes; instances of one workload that are blocked for the same reason as one: `chat/1-3`."""
+    """The changes; instances of one workload that are blocked for the same reason as one: `chat/1-3`.
+
+    What is blocked for the same long reason as another workload is told so, and no more.
+    """
     rows: list[Change] = []
+    told: dict[str, str] = {}
     for change in changes:
         last = rows[-1] if rows else None
         if last is not None and change.mark == "!" and replace(change, subject=last.subject) == last:
@@ -78,6 +84,10 @@ def together(changes: Sequence[Change]) -> list[Change]:
             if joined is not None:
                 rows[-1] = replace(last, subject=joined)
                 continue
+        if change.mark == "!" and len(change.what) > _LONG:
+            first = told.setdefault(change.what, change.subject)
+            if first.rpartition("/")[0] != change.subject.rpartition("/")[0]:
+                change = replace(change, what=f"for the same reasons as {first}")
         rows.append(change)
     return rows
 
