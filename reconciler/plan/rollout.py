@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from reconciler.model.fleet import Workload, slot
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Instance, Ready, Running
+from reconciler.model.plan import Stop
 from reconciler.model.status import Reason
 
 
@@ -53,12 +54,12 @@ def rollout(workload: Workload, count: int, instances: Mapping[str, Instance], m
         instance = instances.get(text)
         if instance is None:
             continue
-        if not _serves(instance):
+        if not _serves(instance, memory):
             away.append(text)
         elif outdated(instance, workload, memory):
             serving.append(text)
     more = instances.get(slot(workload.name, count)) if count else None
-    serves = more is not None and _serves(more)
+    serves = more is not None and _serves(more, memory)
     old = [more.slot] if more is not None and serves and outdated(more, workload, memory) else []
     if not serving:
         if more is None or not serves or not away:
@@ -79,5 +80,7 @@ def outdated(instance: Instance, workload: Workload, memory: Memory) -> bool:
     return launch.fingerprint != workload.fingerprint or memory.restarts.get(instance.slot, 0) >= launch.run
 
 
-def _serves(instance: Instance) -> bool:
-    return isinstance(instance.phase, Running) and isinstance(instance.phase.readiness, Ready)
+def _serves(instance: Instance, memory: Memory) -> bool:
+    """Whether it answers, and will for a while: not where it drains, or its end is on its way."""
+    going = instance.slot in memory.draining or isinstance(memory.in_flight.get(instance.slot), Stop)
+    return not going and isinstance(instance.phase, Running) and isinstance(instance.phase.readiness, Ready)

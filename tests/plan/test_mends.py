@@ -17,7 +17,7 @@ from reconciler.model.observation import (
     Stopping,
     Unknown,
 )
-from reconciler.model.plan import Start
+from reconciler.model.plan import Start, Stop
 from reconciler.model.status import Reason
 from reconciler.plan.road import road
 from tests.plan.stories import model
@@ -241,3 +241,13 @@ def test_what_goes_on_as_it_was_keeps_its_room_though_a_stranger_has_left_too_li
     ours = Holder(pid=4000, name="llama", memory=5 * GIB, slot="chat/0")
     card = gpu(0, 24, used=22, holders=(ours, stranger))
     assert not decide(fleet(text), machine(on(card, model("chat", 8), "chat/0"), gpus=(card,))).actions
+
+
+def test_the_replica_more_is_not_replaced_while_the_last_one_beside_it_is_on_its_way_out() -> None:
+    """Its stop was ordered, or it drains: it still answers, and soon nobody would."""
+    chat = model("chat", 10)
+    edited, again = (chat.replace("memory", f"context: {n}\nmemory") for n in (4096, 8192))
+    seen = machine(on(gpu(0, 24), chat, "chat/0"), on(gpu(0, 24), edited, "chat/1", port=9001), gpus=(gpu(0, 24),))
+    stop = Stop(slot="chat/0", run=1, grace=10.0, reason=Reason.SpecChanged)
+    for memory in (Memory(in_flight={"chat/0": stop}), Memory(draining={"chat/0": NOW - 1})):
+        assert "chat/1" not in {a.slot for a in decide(fleet(again), seen, memory=memory).actions}
