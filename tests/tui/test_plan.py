@@ -317,6 +317,22 @@ def test_replicas_blocked_for_one_reason_are_one_line():
     assert "! chat/0-2  blocked" in text
 
 
+def test_a_long_reason_is_told_once():
+    """Of several workloads that it keeps out; short ones are told each time."""
+    long = "needs one gpu with 20.0 GiB free; " + "; ".join(f"gpu {n}: {n}.5 GiB of 24.0 GiB free" for n in range(8))
+    for detail, count in ((long, 1), ("port 9 is in use", 3)):
+        plan = Plan(blocked=tuple(Blocked(subject=f"{n}/0", reason=Reason.NoFreeGpu, detail=detail) for n in "abc"))
+        text = plan_text(outlook(fleet(TINY), machine(), [plan]), width=200, colour=False)
+        assert text.count(detail[:16]) == count
+        assert text.count("for the same reasons as a/0") == 3 - count
+
+
+def test_who_gives_way_is_told_for_whom():
+    stop = Stop(slot="chat/0", run=1, grace=1, reason=Reason.Preempted, detail="for big/0")
+    (change,) = outlook(fleet(CHAT), running(CHAT), [Plan(actions=(stop,))]).changes
+    assert change.what == "preempted for big/0"
+
+
 def test_gpus_that_refuse_for_one_reason_are_told_of_together():
     detail = "needs one gpu; gpu 0: taken whole by a/0; gpu 1: 1 free; 2 held by pid 7 x; gpu 2: taken whole by a/0; "
     detail += "gpu 3: taken whole by a/0; gpu 4: taken whole by a/0; gpu 5: 1 free"
