@@ -178,11 +178,12 @@ def _uncertain(draft: Draft, items: Iterable[Item], answer: Answer) -> set[str]:
     """Those who would go for room that may not be there: soon it is known what comes back, and what loads takes."""
     if not answer.victims or all(stock.now == stock.then for stock in draft.cards.values()):
         return set()
-    sure = {victim.slot for victim in _solve(draft, items, then=False).victims}
+    sure = {victim.slot for victim in _solve(draft, items, then=False, sure=True).victims}
     return {victim.slot for victim in answer.victims} - sure - draft.memory.draining.keys()
 
 
-def _solve(draft: Draft, items: Iterable[Item], *, then: bool) -> Answer:
+def _solve(draft: Draft, items: Iterable[Item], *, then: bool, sure: bool = False) -> Answer:
+    """Places by what will be free, or by what is; with `sure` no home counts whose memory may not come back."""
     host = draft.observation.host
     cards = [
         Card(
@@ -196,18 +197,20 @@ def _solve(draft: Draft, items: Iterable[Item], *, then: bool) -> Answer:
         )
         for uuid, stock in draft.cards.items()
     ]
-    free = {uuid: stock.then for uuid, stock in draft.cards.items()}  # a home is worth the wait for its memory
+    # a home is worth the wait for its memory
+    free = {uuid: stock.now if sure else stock.then for uuid, stock in draft.cards.items()}
     fitting = [draft.homeless(item, free, items) if item.slot in draft.absent else item for item in items]
     if not then:
-        fitting = [_now(draft, item) if item.memory is None else item for item in fitting]
+        fitting = [_now(draft, item, sure=sure) if item.memory is None else item for item in fitting]
     machine = Machine(name=host.name, host=host.memory)
     return _answer(Problem(machines=(machine,), cards=tuple(cards), items=tuple(fitting)))
 
 
-def _now(draft: Draft, item: Item) -> Item:
+def _now(draft: Draft, item: Item, *, sure: bool) -> Item:
     """One that takes its cards whole, on those alone that are free enough of others at this moment."""
     allowed = frozenset(uuid for uuid, stock in draft.cards.items() if stock.now >= stock.whole)
-    gone = item.slot in draft.absent and item.at is not None and not allowed.issuperset(item.at.cards)
+    absent = sure and item.slot in draft.absent
+    gone = absent and item.at is not None and not allowed.issuperset(item.at.cards)
     if item.allowed is not None:
         allowed &= item.allowed
     return replace(item, allowed=allowed, at=None if gone else item.at)

@@ -27,7 +27,11 @@ def simulate(decided: Plan, observation: Observation, memory: Memory, now: float
     gpus = observation.gpus
     if not isinstance(gpus, Unknown):
         gpus = tuple(_held(gpu, decided, instances) for gpu in gpus)
-    after = replace(observation, instances=instances, healthy=healthy_of(instances), gpus=gpus)
+    ports = observation.ports
+    if not isinstance(ports, Unknown) and not isinstance(observation.instances, Unknown):
+        stopped = [action.slot for action in decided.actions if isinstance(action, Stop)]
+        ports -= {observation.instances[slot].launch.port for slot in stopped if slot in observation.instances}
+    after = replace(observation, instances=instances, healthy=healthy_of(instances), gpus=gpus, ports=ports)
     return after, replace(memory, draining=draining)
 
 
