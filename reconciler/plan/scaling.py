@@ -14,6 +14,9 @@ from reconciler.model.kinds import Model
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Demand, Exited, Instance, Stopping, Wish
 
+EXACT = 1e-6
+"""Seconds that a timer may come early."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
@@ -39,7 +42,7 @@ def wanted(workload: Workload, memory: Memory, demand: Demand, *, present: int, 
         text = slot(workload.name, index)
         since = lulls[text] = memory.lulls.get(text, now)
         goes = since + workload.spec.scaling.idle.total_seconds()
-        if now < goes:
+        if now < goes - EXACT:
             count, until = index + 1, goes
     return Wanted(count=count, lulls=lulls, until=until)
 

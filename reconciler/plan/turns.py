@@ -25,8 +25,6 @@ RESIDENCE = 2.0
 """A model stays for at least so many times as long as it took to load."""
 MOMENT = 2.0
 """Seconds after loading in which requests that waited get to it."""
-_EXACT = 1e-6
-"""Seconds that a timer may come early."""
 LOWEST = 2000
 """What is wanted ranks from here, what only lingers below, by its priority."""
 
@@ -149,7 +147,7 @@ class Turns:
 
     def _before(self, at: float) -> bool:
         """Whether it is before that time; then it is looked at again when it comes."""
-        if self.now >= at - _EXACT:
+        if self.now >= at - scaling.EXACT:
             return False
         self.until = at if self.until is None else min(self.until, at)
         return True

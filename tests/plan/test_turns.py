@@ -1,6 +1,6 @@
 """Models on demand that cannot all be there: whose turn it is, in a sentence, a machine and a plan's text."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -55,7 +55,7 @@ class Case:
     fleet: str = AB
     instances: tuple[Instance, ...] = ()
     demand: dict[str, Wish]
-    memory: Memory = Memory()
+    memory: Memory = field(default_factory=Memory)
     cards: int = 1
     wake_at: float | None = None
 
