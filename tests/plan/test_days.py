@@ -145,9 +145,9 @@ def _could_run(days: Days, fleet: Fleet, workload: Workload) -> bool:
         if workload.needs.ids and str(card.index) not in workload.needs.ids:
             continue
         there = [i for i in days.instances.values() if uuid in i.launch.gpus and not isinstance(i.phase, Exited)]
-        owners = [(i.launch, fleet.workloads[split_slot(i.slot)[0]]) for i in there]
-        firm = [(launch, owner) for launch, owner in owners if not _yields(owner, workload)]
-        shut = any(launch.memory is None or not owner.needs.share for launch, owner in firm)
+        owners = [(i.launch, fleet.workloads.get(split_slot(i.slot)[0])) for i in there]
+        firm = [(launch, owner) for launch, owner in owners if owner is None or not _yields(owner, workload)]
+        shut = any(launch.memory is None or owner is None or not owner.needs.share for launch, owner in firm)
         if shut or (firm and not workload.needs.share):
             continue
         free = card.memory - days.reserved - days.strangers.get(uuid, 0) - sum(launch.memory or 0 for launch, _ in firm)
