@@ -90,7 +90,7 @@ def _engines() -> Iterator[Finding]:
 def _gpus() -> Iterator[Finding]:
     from reconciler.observe.gather import offline
 
-    seen = offline(None, time.monotonic)
+    seen = offline((), time.monotonic)
     if isinstance(seen.gpus, Unknown):
         yield Finding("bad", f"GPUs: {seen.gpus.reason}", "nvidia-smi")
     elif seen.gpus:

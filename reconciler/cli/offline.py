@@ -47,7 +47,7 @@ def inventory(_: argparse.Namespace) -> int:
     from reconciler.observe import inventory as file
     from reconciler.observe.gather import offline
 
-    seen = offline(None, time.monotonic)
+    seen = offline((), time.monotonic)
     if isinstance(seen.gpus, Unknown):
         raise HoldfastError(f"cannot see the GPUs: {seen.gpus.reason}")
     print(file.write(file.of(seen.host, seen.gpus)), end="")

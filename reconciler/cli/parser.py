@@ -116,7 +116,13 @@ def _plan(verb: argparse.ArgumentParser) -> None:
     form.add_argument("--json", action="store_true", help="as JSON, as schemas/plan.schema.json describes it")
     # no default: argparse would not notice that it was typed beside --json
     form.add_argument("--format", choices=("text", "markdown"), help="markdown: to paste into a pull request (text)")
-    verb.add_argument("--inventory", metavar="FILE", help="plan for the machine in this file, empty")
+    verb.add_argument(
+        "--inventory",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="plan for the machine in this file, empty; again for one more beside it",
+    )
     verb.add_argument("--against", metavar="REV", help="what changes on a machine that runs this git revision")
     verb.add_argument("--detailed-exitcode", action="store_true", help="0 nothing to do, 2 changes, 1 error")
     verb.add_argument("--steps", action="store_true", help="every pass too, in the planner's words")

@@ -4,6 +4,7 @@ import argparse
 import os
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 
 from reconciler import engines
@@ -57,23 +58,24 @@ def _outlook(chosen: argparse.Namespace) -> Outlook:
         facts, against = _against(chosen.against, where.fleet, facts)
     facts = replace(facts, observation=_weighed(fleet, facts.observation))
     ahead = road(fleet, facts.observation, facts.demand, facts.memory, facts.now)
-    machine = facts.observation.host.name if chosen.inventory is not None else None
+    machines = ", ".join(host.name for host in facts.observation.machines.values())
+    machine = machines if chosen.inventory else None
     return outlook(fleet, facts.observation, ahead, against=against, machine=machine)
 
 
-def _facts(written: str | None, socket: str) -> Facts:
-    """What there is to plan with: an inventory's machine, else what the daemon knows, else what is seen from here."""
+def _facts(written: Sequence[str], socket: str) -> Facts:
+    """What there is to plan with: machines of inventories, else what the daemon knows, else what is seen from here."""
     from reconciler.observe import inventory as file
     from reconciler.observe.gather import offline
 
-    if written is not None:
-        return _bare(offline(file.read(written), time.monotonic))
+    if written:
+        return _bare(offline(file.read_all(written), time.monotonic))
     try:
         return Client(socket).facts()
     except ApiError as error:
         if not isinstance(error.__cause__, FileNotFoundError | ConnectionRefusedError | NotADirectoryError):
             raise
-    return _bare(offline(None, time.monotonic))
+    return _bare(offline((), time.monotonic))
 
 
 def _weighed(fleet: Fleet, observation: Observation) -> Observation:

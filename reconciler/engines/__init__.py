@@ -142,8 +142,9 @@ def launch(
     strikes: Strikes,
     host: Host,
     node: Node,
+    machine: str = "",
 ) -> Launch | Refusal:
-    """Everything needed to start one run at a place; or why it cannot run there."""
+    """Everything needed to start one run at a place; or why it cannot run there. `machine`: empty for this one."""
     spec = what.spec
     where = Where(index=split_slot(slot)[1], gpus=gpus, memory=size.memory, port=port, host=host)
     if spec.kind == "Service":
@@ -164,6 +165,7 @@ def launch(
         argv=command.argv,
         env={**cache, **command.env, **own},
         directory=spec.directory if spec.kind == "Service" else None,
+        node=machine,
         gpus=tuple([gpu.uuid for gpu in gpus]),
         indices=tuple([gpu.index for gpu in gpus]),
         memory=size.memory,

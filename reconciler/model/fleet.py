@@ -87,6 +87,10 @@ class Fleet:
         """The Node that applies on a machine of this host name; a default one where none is declared."""
         return self.nodes.get(host) or self.nodes.get("local") or Node(name="local")
 
+    def other(self, host: str) -> Node:
+        """The Node that applies on another machine than the one that the daemon runs on."""
+        return self.nodes.get(host) or Node(name=host)
+
 
 def slot(name: str, index: int) -> str:
     """`chat`, 0 → `chat/0`: the one name of an instance everywhere."""

@@ -36,6 +36,8 @@ class Gpu:
     index: int
     uuid: str
     model: str
+    node: str = ""
+    """The machine it is in; empty: the one that the daemon runs on."""
     memory: int
     """Bytes in all."""
     used: int
@@ -178,8 +180,10 @@ class Observation:
     """One look. Each part was read once, and each part may be Unknown."""
 
     host: Host
+    others: tuple[Host, ...] = ()
+    """Machines beside this one, sorted by name. Nothing of what runs there is seen but what was planned there."""
     gpus: tuple[Gpu, ...] | Unknown = ()
-    """Sorted by index."""
+    """Sorted by machine, this one first, and index."""
     instances: Mapping[str, Instance] | Unknown = field(default_factory=dict[str, Instance])
     """By slot."""
     ports: frozenset[int] | Unknown = frozenset()
@@ -192,6 +196,11 @@ class Observation:
     """By source (`file:` ones by their absolute path): what the headers tell of model files."""
     reading: frozenset[str] = frozenset()
     """Sources whose headers are being read for the first time."""
+
+    @property
+    def machines(self) -> Mapping[str, Host]:
+        """Every machine by the name that GPUs and launches carry: empty for the one that the daemon runs on."""
+        return {"": self.host, **{host.name: host for host in self.others}}
 
 
 def healthy_of(instances: Mapping[str, Instance]) -> dict[str, str]:

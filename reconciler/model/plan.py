@@ -65,6 +65,8 @@ class Launch:
     env: Mapping[str, str | SecretRef] = field(default_factory=dict[str, str | SecretRef])
     directory: str | None = None
     """Working directory; a private one when None."""
+    node: str = ""
+    """The machine it runs on; empty: the one that the daemon runs on."""
     gpus: tuple[str, ...] = ()
     """UUIDs."""
     indices: tuple[int, ...] = ()
@@ -98,7 +100,8 @@ class Start:
 
     def __str__(self) -> str:
         launch = self.launch
-        where = [f"on gpu {','.join(map(str, launch.indices))}"] if launch.indices else []
+        where = [f"on {launch.node}"] if launch.node else []
+        where += [f"{'' if where else 'on '}gpu {','.join(map(str, launch.indices))}"] if launch.indices else []
         where += [f"port {launch.port}"] if launch.port is not None else []
         return _line("start", self.slot, self.reason, self.detail, *where)
 

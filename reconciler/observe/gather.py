@@ -4,7 +4,7 @@ Only instances that changed since the last look are merged again: what did not c
 whoever compares two looks can compare by identity first.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -188,10 +188,20 @@ def _put(mapping: dict[str, T], key: str, value: T | None) -> None:
         mapping[key] = value
 
 
-def offline(written: Inventory | None, clock: Callable[[], float]) -> Observation:
-    """A look without a daemon, for `holdfast plan`: no instances; this machine's GPUs and ports, or an inventory's."""
-    if written is not None:
-        return Observation(host=inventory.simulated_host(written), gpus=written.gpus)
+def offline(written: Sequence[Inventory], clock: Callable[[], float]) -> Observation:
+    """A look without a daemon, for `holdfast plan`: no instances; this machine's GPUs and ports, or those written down.
+
+    The first inventory is the machine that the daemon would run on, the others stand beside it.
+    """
+    if written:
+        first, *others = written
+        others.sort(key=lambda machine: machine.node)
+        beside = (replace(gpu, node=machine.node) for machine in others for gpu in machine.gpus)
+        return Observation(
+            host=inventory.simulated_host(first),
+            others=tuple(map(inventory.simulated_host, others)),
+            gpus=(*first.gpus, *beside),
+        )
     poller = cards.Gpus("auto", clock=clock)
     poller.start()
     try:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, NoReturn
 
@@ -63,6 +64,22 @@ def read(path: str) -> Inventory:
     except OSError as error:
         _refuse(path, f"cannot read the inventory: {error.strerror}")
     return parse(data, path)
+
+
+def read_all(paths: Sequence[str]) -> list[Inventory]:
+    """Read several machines, which may not be one another. Raises SpecError."""
+    found: list[Inventory] = []
+    for path in paths:
+        machine = read(path)
+        twice = next((other for other in found if other.node == machine.node), None)
+        if twice is not None:
+            _refuse(path, f"cannot be {machine.node} too: another inventory has that name; give each its own node")
+        uuids = {gpu.uuid for other in found for gpu in other.gpus}
+        shared = sorted(gpu.uuid for gpu in machine.gpus if gpu.uuid in uuids)
+        if shared:
+            _refuse(path, f"cannot have gpu {shared[0]}: another inventory has it; give each its own uuid")
+        found.append(machine)
+    return found
 
 
 def parse(data: bytes, path: str) -> Inventory:

@@ -97,13 +97,15 @@ class Arrangement:
         if not self.draft.cards:
             return f"needs {count}, and this machine has none"
         found = answer.seen(slot)
-        words = [(seen.card.index, self._why(seen, workload, size)) for seen in found]
+        words = [(_called(self.draft.cards[seen.card.uuid].gpu), self._why(seen, workload, size)) for seen in found]
         if workload.spec.preemption == "never" and any(self._lower(seen, workload) for seen in found):
             wish += ", and takes from nobody (preemption: never)"
-        each = [f"gpu {index}: {why}" for index, why in words if why]
+        each = [f"{gpu}: {why}" for gpu, why in words if why]
         fitting = len(words) - len(each)
         if 0 < fitting < size.gpus:
             each.append("the other fits" if fitting == 1 else f"the other {fitting} fit")
+        elif fitting >= size.gpus:
+            each.append(f"{fitting} fit, but no machine has {size.gpus} of them")
         return "; ".join([wish, *each])
 
     def _why(self, seen: Seen, workload: Workload, size: Size) -> str:
@@ -112,6 +114,11 @@ class Arrangement:
         never = why_never(workload.needs, card.gpu)
         if never:
             return never
+        if not seen.allowed:
+            labels = self.draft.nodes[card.gpu.node].labels
+            missing = [f"{key}: {value}" for key, value in workload.needs.labels.items() if labels.get(key) != value]
+            if missing:
+                return f"its machine is not labelled {', '.join(missing)}"
         if size.memory is not None and size.memory > card.gpu.memory:
             return in_all(card.gpu)
         stays = {one: self._stays(other) for one, other in self._lower(seen, workload).items()}
@@ -151,6 +158,11 @@ def _amount(size: Size, workload: Workload) -> str:
     return f"{text} (measured)" if size.basis == "measured" else text
 
 
+def _called(gpu: Gpu) -> str:
+    """`gpu 3`, `box2 gpu 3`."""
+    return f"{gpu.node} gpu {gpu.index}".lstrip()
+
+
 def arrange(draft: Draft) -> Arrangement:
     """Where every slot that takes GPUs belongs."""
     items = draft.items()
@@ -184,10 +196,9 @@ def _uncertain(draft: Draft, items: Iterable[Item], answer: Answer) -> set[str]:
 
 def _solve(draft: Draft, items: Iterable[Item], *, then: bool, sure: bool = False) -> Answer:
     """Places by what will be free, or by what is; with `sure` no home counts whose memory may not come back."""
-    host = draft.observation.host
     cards = [
         Card(
-            node=host.name,
+            node=stock.gpu.node,
             index=stock.gpu.index,
             uuid=uuid,
             model=stock.gpu.model,
@@ -202,8 +213,8 @@ def _solve(draft: Draft, items: Iterable[Item], *, then: bool, sure: bool = Fals
     fitting = [draft.homeless(item, free, items) if item.slot in draft.absent else item for item in items]
     if not then:
         fitting = [_now(draft, item, sure=sure) if item.memory is None else item for item in fitting]
-    machine = Machine(name=host.name, host=host.memory)
-    return _answer(Problem(machines=(machine,), cards=tuple(cards), items=tuple(fitting)))
+    machines = tuple(Machine(name=name, host=host.memory) for name, host in draft.observation.machines.items())
+    return _answer(Problem(machines=machines, cards=tuple(cards), items=tuple(fitting)))
 
 
 def _now(draft: Draft, item: Item, *, sure: bool) -> Item:

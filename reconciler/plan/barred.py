@@ -1,5 +1,7 @@
 """What keeps a replica from being started however much room there is: it takes no place then, and none from others."""
 
+from collections.abc import Mapping
+
 from reconciler import engines
 from reconciler.engines import headers
 from reconciler.model.fleet import Workload, split_slot
@@ -7,28 +9,36 @@ from reconciler.model.kinds import Node
 from reconciler.model.observation import Exited, Observation, Unknown
 from reconciler.model.plan import Size, Strikes
 from reconciler.model.status import Reason
-from reconciler.plan.placement import NoRoom, labelled, taken
+from reconciler.plan.placement import labelled
+from reconciler.plan.ports import NoRoom, taken
 
 
-def barred(slot: str, workload: Workload, observation: Observation, node: Node, size: Size) -> NoRoom | None:
+def barred(
+    slot: str, workload: Workload, observation: Observation, nodes: Mapping[str, Node], size: Size
+) -> NoRoom | None:
     """Why a slot could not be started even on GPUs that are free; None if it could. The GPUs must be known."""
     reading = observation.reading.intersection(headers.wanted(workload))
     if reading:
         return NoRoom(reason=Reason.Waiting, detail=f"how much memory it needs is being read from {min(reading)}")
-    why = labelled(workload.needs, node) or _port(slot, workload, observation)
+    machines = labelled(workload.needs, nodes)
+    if isinstance(machines, NoRoom):
+        return machines
+    why = _port(slot, workload, observation) if machines == [""] else None
     if why is not None:
         return why
+    first = machines[0]
     gpus = () if isinstance(observation.gpus, Unknown) else observation.gpus[: size.gpus]
     made = engines.launch(
         workload,
         slot=slot,
         run=1,
         gpus=gpus,
-        port=None if workload.needs.port is None else node.port_range.start,
+        port=None if workload.needs.port is None else nodes[first].port_range.start,
         size=size,
         strikes=Strikes(),
-        host=observation.host,
-        node=node,
+        machine=first,
+        host=observation.machines[first],
+        node=nodes[first],
     )
     return NoRoom(reason=made.reason, detail=made.detail) if isinstance(made, engines.Refusal) else None
 

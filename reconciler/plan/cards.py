@@ -43,8 +43,10 @@ class Stock:
         return sum(holder.memory for holder in self.gpu.holders if holder.slot == slot)
 
 
-def stock(gpus: tuple[Gpu, ...], instances: Mapping[str, Instance], *, reserved: int, now: float) -> dict[str, Stock]:
-    """What each GPU has to give, by UUID, in order of index."""
+def stock(
+    gpus: tuple[Gpu, ...], instances: Mapping[str, Instance], *, reserved: Mapping[str, int], now: float
+) -> dict[str, Stock]:
+    """What each GPU has to give, by UUID, in order. `reserved`: bytes of each GPU that a machine leaves alone."""
     if not gpus:
         return {}
     by_uuid = {gpu.uuid: gpu for gpu in gpus}
@@ -66,8 +68,8 @@ def stock(gpus: tuple[Gpu, ...], instances: Mapping[str, Instance], *, reserved:
         ours = returning[uuid] + (0 if gpu.holders else loading[uuid])
         found[uuid] = Stock(
             gpu=gpu,
-            now=gpu.memory - reserved - others,
-            then=gpu.memory - reserved - max(0, others - ours),
+            now=gpu.memory - reserved.get(gpu.node, 0) - others,
+            then=gpu.memory - reserved.get(gpu.node, 0) - max(0, others - ours),
             strangers=others,
         )
     return found

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from reconciler.model.fleet import Fleet, Needs, Workload, slot, split_slot
+from reconciler.model.kinds import Node
 from reconciler.model.memory import Memory
 from reconciler.model.observation import (
     Demand,
@@ -42,6 +43,8 @@ class Draft:
     demand: Demand
     cards: Mapping[str, Stock]
     """By UUID, in order of index."""
+    nodes: Mapping[str, Node]
+    """By machine: empty for this one."""
     counts: Mapping[str, int]
     """How many replicas of each workload are to run about which there is something to decide."""
     surges: Mapping[str, str]
@@ -159,7 +162,7 @@ class Draft:
         allowed = self._allowed_for(needs, size)
         at = None
         if home is not None and len(home.gpus) == size.gpus and (allowed is None or allowed.issuperset(home.gpus)):
-            at = Place(node=self.observation.host.name, cards=home.gpus)
+            at = self._at(home)
         surge = text in self.surges and at is None
         rank = 0 if surge else self.turns.of(text, workload, gpus=size.gpus).rank
         yield Item(
@@ -169,6 +172,7 @@ class Draft:
             memory=size.memory,
             share=needs.share,
             allowed=allowed,
+            nodes=self._machines(needs),
             at=at,
             never=surge or workload.spec.preemption == "never",
             cost=self._cost(text),
@@ -195,7 +199,7 @@ class Draft:
             count=len(cards),
             memory=memory,
             share=workload is None or workload.needs.share,
-            at=Place(node=self.observation.host.name, cards=cards),
+            at=Place(node=launch.node, cards=cards),
             fixed=fixed,
         )
 
@@ -218,15 +222,24 @@ class Draft:
     def barred(self, text: str, workload: Workload) -> NoRoom | None:
         """Why it could not be started however much room there were; None if it could."""
         if text not in self._barred:
-            node, size = self.fleet.node(self.observation.host.name), self.size(workload)
-            self._barred[text] = barred(text, workload, self.observation, node, size)
+            self._barred[text] = barred(text, workload, self.observation, self.nodes, self.size(workload))
         return self._barred[text]
+
+    def _at(self, launch: Launch) -> Place:
+        """Where a launch is."""
+        return Place(node=launch.node, cards=launch.gpus)
+
+    def _machines(self, needs: Needs) -> frozenset[str] | None:
+        """The machines it may run on; None: all of them."""
+        if not needs.labels:
+            return None
+        return frozenset(name for name, node in self.nodes.items() if needs.labels.items() <= node.labels.items())
 
     def size(self, workload: Workload) -> Size:
         """What one replica of it takes."""
         found = self._sizes.get(workload.name)
         if found is None:
-            reserved = self.fleet.node(self.observation.host.name).reserved
+            reserved = max(node.reserved for node in self.nodes.values())
             found = self._sizes[workload.name] = size_of(workload, self.observation, self.memory, reserved)
         return found
 

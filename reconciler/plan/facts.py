@@ -21,7 +21,8 @@ class Facts:
     observation: Observation
     instances: Mapping[str, Instance]
     """Those of the observation."""
-    node: Node
+    nodes: Mapping[str, Node]
+    """By machine: empty for this one."""
     memory: Memory
     demand: Demand
     now: float
@@ -35,7 +36,7 @@ class Facts:
     def free(self) -> Room:
         """The room that is left. Counting it takes a look at every instance, so it is counted when it is asked for."""
         if self._room is None:
-            self._room = Room.of(self.observation, self.memory, self.node, self.cards())
+            self._room = Room.of(self.observation, self.memory, self.nodes, self.cards())
         return self._room
 
     def cards(self) -> dict[str, Stock]:
@@ -43,7 +44,9 @@ class Facts:
         if self._cards is None:
             gpus = self.observation.gpus
             seen = () if isinstance(gpus, Unknown) else gpus
-            self._cards = stock(seen, self.instances, reserved=self.node.reserved, now=self.now)
+            self._cards = stock(
+                seen, self.instances, reserved={name: node.reserved for name, node in self.nodes.items()}, now=self.now
+            )
         return self._cards
 
     def slots_beyond(self, name: str, count: int, declared: int, leftovers: Iterable[str]) -> list[str]:

@@ -6,8 +6,6 @@ belongs is decided in `arrange.py`.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from itertools import filterfalse
-from typing import Literal
 
 from reconciler.model.fleet import Needs
 from reconciler.model.kinds import Node
@@ -16,15 +14,8 @@ from reconciler.model.observation import Exited, Gpu, Instance, Observation, Unk
 from reconciler.model.plan import Launch, Size, Start
 from reconciler.model.status import Reason
 from reconciler.plan.cards import WHOLE, Stock, left
+from reconciler.plan.ports import NoRoom, Ports
 from reconciler.plan.words import several
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NoRoom:
-    """Why there is no place, in words."""
-
-    reason: Reason
-    detail: str
 
 
 @dataclass(slots=True)
@@ -64,43 +55,28 @@ class _Card:
 class Room:
     """What is left of the machine while one pass decides."""
 
-    node: Node
+    nodes: Mapping[str, Node]
+    """By machine."""
     cards: dict[str, _Card] | None
-    """By UUID, in order of index; None where the GPUs are not known."""
+    """By UUID, in order; None where the GPUs are not known."""
     unknown: str
     """Why they are not known."""
-    ports: set[int] | None
-    """Taken; None where they are not known."""
-    leasable: range
-    """The node's own ports."""
-    spoken_for: frozenset[int] = frozenset()
-    """Ports of those that ended and may come back: clients know them by these, so they are leased to others last."""
-    next_port: int = 0
-    """Where the search among them goes on: as a position."""
-    promised: list[int] = field(default_factory=list[int])
-    """Ports of ours, each as often as it was given."""
-    listening: frozenset[int] = frozenset()
-    """Ports that answer."""
-    freed: int | None = None
-    """One of the ports taken that is about to be free."""
+    ports: Mapping[str, Ports]
+    """By machine."""
 
     @classmethod
-    def of(cls, observation: Observation, memory: Memory, node: Node, stock: Mapping[str, Stock]) -> "Room":
+    def of(
+        cls, observation: Observation, memory: Memory, nodes: Mapping[str, Node], stock: Mapping[str, Stock]
+    ) -> "Room":
         """What is free after everything that runs, ends, or was promised."""
-        gpus, ports = observation.gpus, observation.ports
+        gpus = observation.gpus
+        held = _held(observation, memory)
         room = cls(
-            node=node,
+            nodes=nodes,
             cards=None,
             unknown=gpus.reason if isinstance(gpus, Unknown) else "",
-            ports=None if isinstance(ports, Unknown) else set(ports),
-            leasable=node.port_range,
-            listening=frozenset() if isinstance(ports, Unknown) else ports,
-            spoken_for=_spoken_for(observation),
+            ports={name: Ports.of(name, node, observation, held) for name, node in nodes.items()},
         )
-        held = _held(observation, memory)
-        if room.ports is not None:
-            room.promised = list(filter(None, [launch.port for launch in held]))
-            room.ports.update(room.promised)
         if not isinstance(gpus, Unknown):
             room.cards = {
                 uuid: _Card(gpu=card.gpu, free=card.now, strangers=card.strangers) for uuid, card in stock.items()
@@ -111,9 +87,8 @@ class Room:
 
     def take(self, launch: Launch) -> None:
         """Count a launch as there."""
-        if launch.port is not None and self.ports is not None:
-            self.ports.add(launch.port)
-            self.promised.append(launch.port)
+        if launch.port is not None and (ports := self.ports.get(launch.node)) is not None:
+            ports.take(launch.port)
         self._occupy(launch)
 
     def _occupy(self, launch: Launch) -> None:
@@ -125,7 +100,8 @@ class Room:
 
     def fits(self, launch: Launch) -> NoRoom | None:
         """Why a launch could not be started again at its own place; None if it can."""
-        if launch.port is not None and (self.ports is None or self._taken(launch.port)):
+        ports = self.ports.get(launch.node)
+        if launch.port is not None and (ports is None or not ports.may_take(launch.port)):
             return NoRoom(reason=Reason.PortTaken, detail=f"port {launch.port} is in use or cannot be seen")
         for uuid, index in zip(launch.gpus, launch.indices, strict=True):
             card = self.cards.get(uuid) if self.cards is not None else None
@@ -146,8 +122,10 @@ class Room:
                     rest = [other for other in card.launches if other is not launch]
                     free, closed = card.free + card.share(launch), any(other.memory is None for other in rest)
                     cards[uuid] = replace(card, free=free, launches=rest, closed=closed)
-        free = self.promised.count(launch.port or 0) == 1 and (runs or launch.port not in self.listening)
-        return replace(self, cards=cards, freed=launch.port if free else None)
+        ports = self.ports
+        if launch.port is not None and launch.node in ports:
+            ports = {**ports, launch.node: ports[launch.node].without(launch.port, runs=runs)}
+        return replace(self, cards=cards, ports=ports)
 
     def why_not(self, gpus: Iterable[Gpu], size: Size, *, share: bool) -> str | None:
         """Why a replica cannot start on these GPUs now; None if it can."""
@@ -159,55 +137,18 @@ class Room:
         """What is on any of these GPUs."""
         return [launch for gpu in gpus for launch in (self.cards or {})[gpu.uuid].launches]
 
-    def lease(self, wish: int | Literal["leased"] | None, before: int | None) -> int | NoRoom | None:
-        """A port nobody has: the fixed one, the one it had before, or the first free one of the node's range."""
-        if wish is None:
-            return None
-        if self.ports is None:
-            return NoRoom(reason=Reason.Unknown, detail="cannot choose a port: listening ports cannot be seen")
-        if isinstance(wish, int):
-            if self._taken(wish):
-                return taken(wish)
-            return wish
-        if before is not None and before in self.leasable and not self._taken(before):
-            return before
-        free = filterfalse(self.ports.__contains__, self.leasable[self.next_port :])
-        port = next(filterfalse(self.spoken_for.__contains__, free), None)
-        if port is not None:
-            self.next_port = self.leasable.index(port)
-            return port
-        back = sorted(self.spoken_for.intersection(self.leasable) - self.ports)
-        if back:
-            return back[0]
-        if self.freed in self.leasable:
-            return self.freed
-        return NoRoom(
-            reason=Reason.NoFreePort, detail=f"all ports of {self.node.ports} are in use; widen ports of this Node"
-        )
 
-    def _taken(self, port: int) -> bool:
-        return self.ports is not None and port in self.ports and port != self.freed
-
-
-def _spoken_for(observation: Observation) -> frozenset[int]:
-    """What was leased to those that have ended."""
-    instances: Mapping[str, Instance] = {} if isinstance(observation.instances, Unknown) else observation.instances
-    ended = (instance.launch.port for instance in instances.values() if type(instance.phase) is Exited)
-    return frozenset(filter(None, ended))
-
-
-def labelled(needs: Needs, node: Node) -> NoRoom | None:
-    """Why a machine is none of those a workload may run on; None if it is."""
-    if needs.labels.items() <= node.labels.items():
-        return None
-    missing = [f"{key}: {value}" for key, value in needs.labels.items() if node.labels.get(key) != value]
-    detail = f"needs a machine labelled {', '.join(missing)}; label this Node, or edit nodes"
-    return NoRoom(reason=Reason.NoNode, detail=detail)
-
-
-def taken(port: int) -> NoRoom:
-    """That a fixed port is another's."""
-    return NoRoom(reason=Reason.PortTaken, detail=f"port {port} is in use; free it, or give another port")
+def labelled(needs: Needs, nodes: Mapping[str, Node]) -> list[str] | NoRoom:
+    """The machines that a workload may run on, this one first; or why there is none."""
+    found = [name for name, node in nodes.items() if needs.labels.items() <= node.labels.items()]
+    if found:
+        return found
+    missing = list(needs.labels.items())
+    if len(nodes) == 1:
+        (node,) = nodes.values()
+        missing = [(key, value) for key, value in missing if node.labels.get(key) != value]
+    words = ", ".join(f"{key}: {value}" for key, value in missing)
+    return NoRoom(reason=Reason.NoNode, detail=f"needs a machine labelled {words}; label this Node, or edit nodes")
 
 
 def _held(observation: Observation, memory: Memory) -> list[Launch]:

@@ -39,7 +39,10 @@ def plan(fleet: Fleet, observation: Observation, demand: Demand, memory: Memory,
     facts = Facts(
         observation=observation,
         instances=instances,
-        node=fleet.node(observation.host.name),
+        nodes={
+            "": fleet.node(observation.host.name),
+            **{host.name: fleet.other(host.name) for host in observation.others},
+        },
         memory=memory,
         demand=demand,
         now=now,
@@ -131,6 +134,7 @@ class _Verdict:
             memory=facts.memory,
             demand=facts.demand,
             cards=facts.cards(),
+            nodes=facts.nodes,
             counts={name: wish.count for name, wish in self.wishes.items() if name not in resting},
             surges={turn.surge: name for name, turn in facts.rollouts.items() if turn.surge},
             # one more is started only where it fits beside all of them as they are to be

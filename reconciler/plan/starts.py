@@ -8,7 +8,8 @@ from reconciler.model.observation import Gpu, Instance, NotReady, Running, Unkno
 from reconciler.model.plan import Blocked, Launch, Size, Strikes
 from reconciler.model.status import Reason
 from reconciler.plan.facts import Facts
-from reconciler.plan.placement import NoRoom, Room, labelled
+from reconciler.plan.placement import Room, labelled
+from reconciler.plan.ports import NoRoom
 
 _ON_CPU = Size()
 
@@ -20,8 +21,9 @@ def launch(
     place = _place(slot, workload, facts, room)
     if isinstance(place, NoRoom):
         return Blocked(subject=slot, reason=place.reason, detail=place.detail)
-    gpus, size = place
-    port = room.lease(workload.needs.port, before.port if before is not None else None)
+    gpus, size, machine = place
+    kept = before.port if before is not None and before.node == machine else None
+    port = room.ports[machine].lease(workload.needs.port, kept)
     if isinstance(port, NoRoom):
         return Blocked(subject=slot, reason=port.reason, detail=port.detail)
     made = engines.launch(
@@ -32,25 +34,26 @@ def launch(
         port=port,
         size=size,
         strikes=strikes,
-        host=facts.observation.host,
-        node=facts.node,
+        machine=machine,
+        host=facts.observation.machines[machine],
+        node=facts.nodes[machine],
     )
     if isinstance(made, engines.Refusal):
         return Blocked(subject=slot, reason=made.reason, detail=made.detail)
     return made
 
 
-def _place(slot: str, workload: Workload, facts: Facts, room: Room) -> tuple[tuple[Gpu, ...], Size] | NoRoom:
-    """The GPUs where it belongs, if they are free this moment."""
+def _place(slot: str, workload: Workload, facts: Facts, room: Room) -> tuple[tuple[Gpu, ...], Size, str] | NoRoom:
+    """The GPUs where it belongs and their machine, if they are free this moment."""
     needs, arrangement = workload.needs, facts.arrangement
     if needs.gpus == 0:
-        return labelled(needs, facts.node) or ((), _ON_CPU)
+        return _on_cpu(workload, facts, _ON_CPU)
     if arrangement is None:
         why = room.unknown or "nothing was arranged"
         return NoRoom(reason=Reason.Unknown, detail=f"cannot place on gpus that cannot be seen: {why}")
     size = arrangement.draft.size(workload)
     if not size.gpus:
-        return labelled(needs, facts.node) or ((), size)
+        return _on_cpu(workload, facts, size)
     barred = arrangement.draft.barred(slot, workload)
     if barred is not None:
         return barred
@@ -70,7 +73,13 @@ def _place(slot: str, workload: Workload, facts: Facts, room: Room) -> tuple[tup
     if loading is not None:
         detail = f"waits for {loading} to have loaded on the same gpu: one of the two sizes itself by what is free"
         return NoRoom(reason=Reason.Waiting, detail=detail)
-    return place, size
+    return place, size, place[0].node
+
+
+def _on_cpu(workload: Workload, facts: Facts, size: Size) -> tuple[tuple[Gpu, ...], Size, str] | NoRoom:
+    """The first machine that its labels allow."""
+    machines = labelled(workload.needs, facts.nodes)
+    return machines if isinstance(machines, NoRoom) else ((), size, machines[0])
 
 
 def _loading(launches: Iterable[Launch], workload: Workload, facts: Facts) -> str | None:

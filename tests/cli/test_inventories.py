@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.model.errors import SpecError
 from reconciler.model.memory import Memory
 from reconciler.observe import inventory
 from reconciler.observe.gather import offline
@@ -22,7 +23,7 @@ MODEL = "kind: Model\nname: {name}\nsource: file:not-here.gguf\ngpus: {gpus}\nme
 def planned(path: Path, fleet: Path) -> Outlook:
     loaded = load_once(str(fleet))
     assert loaded.problems == ()
-    seen = offline(inventory.read(str(path)), lambda: 0.0)
+    seen = offline([inventory.read(str(path))], lambda: 0.0)
     return outlook(loaded, seen, road(loaded, seen, {}, Memory(), 0.0), machine=seen.host.name)
 
 
@@ -76,3 +77,15 @@ def test_two_cards_are_told_when_one_fleet_fits_and_when_not(tmp_path):
     assert [(change.subject, change.reason.value) for change in seen.changes if change.mark == "!"] == [
         ("e/0", "NoFreeGpu")
     ]
+
+
+def test_several_machines_are_planned_together_and_none_of_them_twice(tmp_path):
+    """A gang too large for the first machine goes to the second, which is named."""
+    (tmp_path / "a.yaml").write_text(MODEL.format(name="a", gpus=4, memory="20GiB"))
+    both = [inventory.read(str(ROOT / f"docs/inventories/{name}.yaml")) for name in ("rtx-3090-x2", "l40s-x4")]
+    fleet = load_once(str(tmp_path))
+    observation = offline(both, lambda: 0.0)
+    seen = outlook(fleet, observation, road(fleet, observation, {}, Memory(), 0.0))
+    assert [str(change.after) for change in seen.changes] == [f"llamacpp on {both[1].node} gpu 0-3, port 9000"]
+    with pytest.raises(SpecError, match="give each its own node"):
+        inventory.read_all([str(ROOT / "docs/inventories/l40s-x4.yaml")] * 2)

@@ -251,14 +251,14 @@ def test_unknown_gpus_stay_unknown():
 def test_without_a_daemon_there_are_no_instances_and_an_inventory_stands_for_the_machine():
     """`holdfast plan --inventory`: that machine's name, memory and GPUs, and not this one's ports."""
     cards = (gpu(),)
-    seen = offline(Inventory(node="box1", memory=512, driver="580", gpus=cards), lambda: 0.0)
+    seen = offline([Inventory(node="box1", memory=512, driver="580", gpus=cards)], lambda: 0.0)
     assert (seen.host.name, seen.host.memory, seen.host.driver) == ("box1", 512, "580")
     assert (seen.gpus, seen.instances, seen.ports) == (cards, {}, frozenset())
 
 
 def test_without_a_daemon_and_without_an_inventory_this_machine_is_looked_at():
     """No GPU here is known to be none."""
-    seen = offline(None, lambda: 0.0)
+    seen = offline((), lambda: 0.0)
     assert seen.host.cpus == len(os.sched_getaffinity(0))
     assert isinstance(seen.ports, frozenset)
     assert seen.instances == {}

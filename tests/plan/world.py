@@ -66,11 +66,19 @@ def fleet(text: str, *, problems: tuple[Problem, ...] = (), missing: str | None 
     )
 
 
-def gpu(index: int, memory: float = 80, used: float = 0, holders: tuple[Holder, ...] = (), model: str = "H100") -> Gpu:
+def gpu(
+    index: int,
+    memory: float = 80,
+    used: float = 0,
+    holders: tuple[Holder, ...] = (),
+    model: str = "H100",
+    node: str = "",
+) -> Gpu:
     """A GPU; sizes in GiB."""
     return Gpu(
         index=index,
-        uuid=f"GPU-{index}",
+        uuid=f"GPU-{node}{index}",
+        node=node,
         model=f"NVIDIA {model}",
         memory=int(memory * GIB),
         used=int(used * GIB),
@@ -117,10 +125,12 @@ def machine(
     gpus: tuple[Gpu, ...] | Unknown = (),
     ports: frozenset[int] | Unknown = frozenset(),
     host: Host = HOST,
+    others: tuple[str, ...] = (),
 ) -> Observation:
     """A machine on which these run."""
     by_slot = {each.slot: each for each in instances}
-    return Observation(host=host, gpus=gpus, instances=by_slot, ports=ports, healthy=healthy_of(by_slot))
+    beside = tuple(replace(host, name=name) for name in others)
+    return Observation(host=host, others=beside, gpus=gpus, instances=by_slot, ports=ports, healthy=healthy_of(by_slot))
 
 
 def decide(

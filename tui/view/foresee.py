@@ -139,12 +139,13 @@ def _down(instances: Mapping[str, Instance], road: Sequence[Plan]) -> set[str]:
 
 def _folded(detail: str) -> str:
     """`…; gpu 0: a; gpu 1: b; gpu 2: a` → `…; gpu 0,2: a; gpu 1: b`: eight GPUs rarely have eight reasons."""
-    head, *each = re.split("; (?=gpu [0-9]+: )", detail)
-    reasons: dict[str, list[int]] = {}
+    head, *each = re.split("; (?=(?:[a-z0-9-]+ )?gpu [0-9]+: )", detail)
+    reasons: dict[tuple[str, str], list[int]] = {}
     for text in each:
-        index, _, why = text.removeprefix("gpu ").partition(": ")
-        reasons.setdefault(why, []).append(int(index))
-    return "; ".join((head, *(f"gpu {spans(indices)}: {why}" for why, indices in reasons.items())))
+        gpu, _, why = text.partition(": ")
+        machine, _, index = gpu.rpartition("gpu ")
+        reasons.setdefault((machine, why), []).append(int(index))
+    return "; ".join((head, *(f"{machine}gpu {spans(indices)}: {why}" for (machine, why), indices in reasons.items())))
 
 
 def _running(instance: Instance | None) -> Launch | None:
@@ -154,7 +155,7 @@ def _running(instance: Instance | None) -> Launch | None:
 def _place(launch: Launch | None) -> Place | None:
     if launch is None:
         return None
-    return Place(engine=launch.engine, gpus=launch.indices, memory=launch.memory, port=launch.port)
+    return Place(engine=launch.engine, node=launch.node, gpus=launch.indices, memory=launch.memory, port=launch.port)
 
 
 def _change(fleet: Fleet, slot: str, done: _Slot, *, cost: str | None) -> Change:
@@ -210,9 +211,9 @@ def _replaced(slot: str, stop: Stop, before: Place, after: Place, *, cost: str |
     what = line(stop.detail) or _words(stop.reason)
     verb: Verb = "replace"
     if stop.reason is not Reason.SpecChanged:
-        verb = "move" if before.gpus != after.gpus else "restart"
-        what = f"{what}, {moved if before.gpus != after.gpus else after}"
-    elif before.gpus != after.gpus:
+        verb = "move" if (before.node, before.gpus) != (after.node, after.gpus) else "restart"
+        what = f"{what}, {moved if (before.node, before.gpus) != (after.node, after.gpus) else after}"
+    elif (before.node, before.gpus) != (after.node, after.gpus):
         what = f"{what}; {moved}"
     return Change(
         mark="±",

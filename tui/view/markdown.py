@@ -10,7 +10,7 @@ from reconciler.model.source import Problem
 from tui.view.clean import line
 from tui.view.outlook import Change, Outlook
 from tui.view.paint import cut
-from tui.view.plan import alike, amount, bar, counted_parts, held, model, passes, tenants, together
+from tui.view.plan import alike, amount, bar, counted_parts, held, model, passes, several, tenants, together
 
 LONGEST = 65536
 """Characters that a comment may have where pull requests are usually discussed."""
@@ -121,8 +121,8 @@ def _room(seen: Outlook) -> list[str]:
     cells: list[str] = []
     for label, gpu in alike(seen.gpus):
         who = ", ".join(f"{code(holding.holder)} {held(holding)}" for holding in tenants(gpu)) or "free"
-        each = " each" if "-" in label else ""
-        cells.append(f"| {label} | {code(model(gpu))} | `{bar(gpu)}` | {amount(gpu)}{each} | {who} |")
+        each = " each" if several(label) else ""
+        cells.append(f"| {label.removeprefix('gpu ')} | {code(model(gpu))} | `{bar(gpu)}` | {amount(gpu)}{each} | {who} |")
     return ["", "| gpu | model | | memory | held after, GiB |", "|---|---|---|---|---|", *_within(cells, _GPUS, "|")]
 
 

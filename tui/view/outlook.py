@@ -31,6 +31,8 @@ class Place:
     """Where an instance runs."""
 
     engine: str
+    node: str = ""
+    """Its machine, where it is another than the first."""
     gpus: tuple[int, ...]
     """Indices; none on the CPU."""
     memory: int | None
@@ -42,8 +44,8 @@ class Place:
 
     @property
     def where(self) -> str:
-        """`gpu 0,2`, `gpu 0-3`, or `cpu`."""
-        return f"gpu {spans(self.gpus)}" if self.gpus else "cpu"
+        """`gpu 0,2`, `gpu 0-3`, or `cpu`; of another machine `box2 gpu 0`."""
+        return f"{line(self.node)} {f'gpu {spans(self.gpus)}' if self.gpus else 'cpu'}".lstrip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +101,8 @@ class Moment:
 class GpuOutlook:
     """One GPU, before and after."""
 
+    node: str = ""
+    """Its machine, where it is another than the first."""
     index: int
     uuid: str
     model: str

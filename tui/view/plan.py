@@ -1,5 +1,6 @@
 """An outlook as text: one line for each thing that changes, and every GPU before and after."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -92,14 +93,26 @@ def together(changes: Sequence[Change]) -> list[Change]:
     return rows
 
 
+_SEVERAL = re.compile(r"[0-9]-[0-9]+$")
+
+
+def several(label: str) -> bool:
+    """Whether a label of `alike` stands for several GPUs."""
+    return _SEVERAL.search(label) is not None
+
+
 def alike(gpus: Sequence[GpuOutlook]) -> Iterator[tuple[str, GpuOutlook]]:
-    """The GPUs by index; neighbours that are in all the same as one: `2-7`."""
-    for _, group in groupby(gpus, key=lambda gpu: (gpu.model, gpu.memory, gpu.before, gpu.after)):
+    """The GPUs by index; neighbours that are in all the same as one: `gpu 2-7`."""
+    for _, group in groupby(gpus, key=lambda gpu: (gpu.node, gpu.model, gpu.memory, gpu.before, gpu.after)):
         first, *others = group
         if others and others[-1].index - first.index == len(others):
-            yield f"{first.index}-{others[-1].index}", first
+            yield f"{_machine(first)}gpu {first.index}-{others[-1].index}", first
         else:
-            yield from ((str(gpu.index), gpu) for gpu in (first, *others))
+            yield from ((f"{_machine(gpu)}gpu {gpu.index}", gpu) for gpu in (first, *others))
+
+
+def _machine(gpu: GpuOutlook) -> str:
+    return f"{line(gpu.node)} " if gpu.node else ""
 
 
 def amount(gpu: GpuOutlook) -> str:
@@ -214,10 +227,10 @@ def _room(seen: Outlook, *, width: int, colour: bool) -> list[str]:
         text = amount(gpu)
         rows.append(
             [
-                Cell(text=f"gpu {label}"),
+                Cell(text=label),
                 Cell(text=model(gpu)),
                 Cell(text=bar(gpu)),
-                Cell(text=" " * (nows - text.index(" ")) + text + (" each" if "-" in label else "")),
+                Cell(text=" " * (nows - text.index(" ")) + text + (" each" if several(label) else "")),
             ]
         )
     heads = columns(rows, width=width - 2, colour=False)

@@ -55,7 +55,9 @@ def _gpu(gpu: Gpu, before: Mapping[str, Launch], after: Mapping[str, Launch]) ->
     was, will = (_moment(gpu, _on(gpu, launches), strangers, foreign) for launches in (before, after))
     if was.used < gpu.used:
         was = Moment(used=gpu.used, holdings=was.holdings)
-    return GpuOutlook(index=gpu.index, uuid=gpu.uuid, model=gpu.model, memory=gpu.memory, before=was, after=will)
+    return GpuOutlook(
+        node=gpu.node, index=gpu.index, uuid=gpu.uuid, model=gpu.model, memory=gpu.memory, before=was, after=will
+    )
 
 
 def _on(gpu: Gpu, launches: Mapping[str, Launch]) -> dict[str, Launch]:
