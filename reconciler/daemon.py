@@ -163,9 +163,7 @@ class _Daemon:
             return read_kept(self.kept)
         except (ValueError, OSError) as error:
             os.replace(self.kept, f"{self.kept}.broken")
-            log.warning(
-                "%s; it was set aside: what was asked by command and what was measured is forgotten", error
-            )
+            log.warning("%s; it was set aside: what was asked by command and what was measured is forgotten", error)
             return Memory()
 
     async def live(self) -> None:

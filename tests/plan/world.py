@@ -72,6 +72,7 @@ def gpu(
     used: float = 0,
     holders: tuple[Holder, ...] = (),
     model: str = "H100",
+    *,
     node: str = "",
 ) -> Gpu:
     """A GPU; sizes in GiB."""

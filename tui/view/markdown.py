@@ -122,7 +122,8 @@ def _room(seen: Outlook) -> list[str]:
     for label, gpu in alike(seen.gpus):
         who = ", ".join(f"{code(holding.holder)} {held(holding)}" for holding in tenants(gpu)) or "free"
         each = " each" if several(label) else ""
-        cells.append(f"| {label.removeprefix('gpu ')} | {code(model(gpu))} | `{bar(gpu)}` | {amount(gpu)}{each} | {who} |")
+        which = label.removeprefix("gpu ")
+        cells.append(f"| {which} | {code(model(gpu))} | `{bar(gpu)}` | {amount(gpu)}{each} | {who} |")
     return ["", "| gpu | model | | memory | held after, GiB |", "|---|---|---|---|---|", *_within(cells, _GPUS, "|")]
 
 
