@@ -180,7 +180,8 @@ def _conditions(
     busy = next(iter(inputs.actions), None)
     on_its_way = next((r for r in replicas if r.state in ("starting", "stopping", "draining", "recorded")), None)
     unseen = any(replica.state == "unknown" for replica in replicas)
-    up = len([replica for replica in routed if split_slot(replica.slot)[1] < inputs.wanted])
+    # whichever slots they are in: while one is replaced, the one more serves for it
+    up = min(len(routed), inputs.wanted)
     if up >= inputs.wanted and inputs.workload is not None:
         reason = Reason.Ready if inputs.wanted else _why_none(inputs.override)
         ready = Condition(type="Ready", status="True", reason=reason, message=f"{up} of {inputs.wanted} ready")

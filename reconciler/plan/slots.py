@@ -169,17 +169,24 @@ def _give_way(launch: Launch, workload: Workload, victim: Victim, facts: Facts) 
 
 
 def _let_go(launch: Launch, facts: Facts, update: UpdateSpec, *, reason: Reason, detail: str = "") -> Decision:
-    """Drain while requests are in flight, then stop."""
+    """Drain while requests are in flight, then stop. Where a gateway tells of requests, it hears of the end first."""
     slot = launch.slot
     busy = facts.demand.get(split_slot(slot)[0], Wish()).in_flight > 0
+    told = bool(facts.demand) and _has_served(facts.instances.get(slot))
     since = facts.memory.draining.get(slot)
     patience = update.drain.total_seconds()
-    if busy and reason not in (Reason.NeverReady, Reason.ProbeFailing, Reason.PortTaken):
+    if (busy or told) and reason not in (Reason.NeverReady, Reason.ProbeFailing, Reason.PortTaken):
         if since is None:
             return Drain(slot=slot, run=launch.run, reason=reason, detail=detail)
-        if facts.now < since + patience:
+        if busy and facts.now < since + patience:
             return Later(since + patience)
     return Stop(slot=slot, run=launch.run, grace=_grace(update), reason=reason, detail=detail)
+
+
+def _has_served(instance: Instance | None) -> bool:
+    """Whether a gateway may be sending it requests."""
+    phase = instance.phase if instance is not None else None
+    return isinstance(phase, Running) and not isinstance(phase.readiness, NotReady)
 
 
 def _remove(instance: Instance, removal: Removal, facts: Facts) -> Decision | None:

@@ -76,7 +76,7 @@ def summarise(
     if before is None or rows.keys() != before.status.workloads.keys():
         rows = {name: rows[name] for name in sorted(rows)}
     waiting = any(blocked.reason is not Reason.Paused for blocked in plan.blocked)
-    settled = all(row.ready or row.paused for row in rows.values())
+    settled = all(row.paused or (row.ready and row.conditions[1].status == "False") for row in rows.values())
     status = Status(
         host=observation.host.name,
         root=fleet.root,

@@ -106,8 +106,9 @@ def test_every_card_is_seen_with_what_is_on_it(library, driver):
     gib = 141 * 1024 * MIB
     holder = {"pid": me, "name": processes.name(me), "memory": 500 * MIB, "slot": None}
     other = {"pid": 1, "name": processes.name(1), "memory": 0, "slot": None}
-    first = {"index": 0, "uuid": "GPU-a", "model": "NVIDIA H200", "memory": gib, "used": 512 * MIB, "links": [1]}
-    second = {"index": 1, "uuid": "GPU-b", "model": "NVIDIA H200", "memory": gib, "used": 0, "links": [0]}
+    card = {"model": "NVIDIA H200", "node": "", "memory": gib}
+    first = {"index": 0, "uuid": "GPU-a", **card, "used": 512 * MIB, "links": [1]}
+    second = {"index": 1, "uuid": "GPU-b", **card, "used": 0, "links": [0]}
     assert watch.seen() == [{**first, "holders": [holder]}, {**second, "holders": [other]}]
 
 

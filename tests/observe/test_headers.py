@@ -319,7 +319,7 @@ def test_a_file_is_read_again_only_when_it_changed(tmp_path: Path) -> None:
         return isinstance(found, Weights) and found.context_length == 77
 
     eventually(renewed)
-    assert len(woken) == 2
+    assert 2 <= len(woken) <= 3  # half of the file may have been an answer, too
     path.unlink()
 
     def gone() -> bool:

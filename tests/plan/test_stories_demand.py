@@ -62,8 +62,10 @@ STORIES = [
         on=lambda: up(AB, 1, a=0),
         demand={"b": Wish(waiting=1, since=NOW)},
         passes="""
-            stop a/0: Preempted (for b/0)
+            drain a/0: Preempted (for b/0)
             blocked b/0: Waiting (waits for memory to be given back: gpu 0: 4.0 GiB of 24.0 GiB free beside a/0)
+            then
+            stop a/0: Preempted (for b/0)
             then
             forget a/0: Idle
             start b/0 on gpu 0 port 9001: NotRunning
@@ -78,8 +80,10 @@ STORIES = [
         demand={"c": Wish(waiting=1, since=NOW)},
         memory=Memory(lulls={"a/0": NOW - 10, "b/0": NOW - 100}),
         passes="""
-            stop b/0: Preempted (for c/0)
+            drain b/0: Preempted (for c/0)
             blocked c/0: Waiting (waits for memory to be given back: gpu 1: 4.0 GiB of 24.0 GiB free beside b/0)
+            then
+            stop b/0: Preempted (for c/0)
             then
             forget b/0: Idle
             start c/0 on gpu 1 port 9002: NotRunning
@@ -152,13 +156,13 @@ steady/0)
         on=lambda: up(STEADY, 1, steady=0),
         demand={"b": Wish(waiting=1, since=NOW)},
         passes="""
+            drain steady/0: Preempted (for b/0)
+            blocked b/0: Waiting (waits for memory to be given back: gpu 0: 4.0 GiB of 24.0 GiB free beside steady/0)
+            then
             stop steady/0: Preempted (for b/0)
-            blocked b/0: Waiting (waits for memory to be given back: gpu 0: 4.0 GiB of 24.0 GiB free beside \
-steady/0)
             then
             start b/0 on gpu 0 port 9001: NotRunning
-            blocked steady/0: NoFreeGpu (needs one gpu with 20.0 GiB free; gpu 0: 4.0 GiB of 24.0 GiB free beside \
-b/0)
+            blocked steady/0: NoFreeGpu (needs one gpu with 20.0 GiB free; gpu 0: 4.0 GiB of 24.0 GiB free beside b/0)
         """,
     ),
     Story(
@@ -216,9 +220,11 @@ b/0)
         demand={"a": Wish(waiting=9, in_flight=4, since=NOW)},
         passes="""
             start a/1 on gpu 0 port 9002: NotRunning
-            stop steady/0: Preempted (for a/1, a/2)
+            drain steady/0: Preempted (for a/1, a/2)
             blocked a/2: Waiting (waits for memory to be given back: gpu 0: none of 24.0 GiB free beside a/0, a/1, \
 steady/0)
+            then
+            stop steady/0: Preempted (for a/2)
             then
             start a/2 on gpu 0 port 9003: NotRunning
             blocked steady/0: NoFreeGpu (needs one gpu with 12.0 GiB free; gpu 0: 6.0 GiB of 24.0 GiB free beside \

@@ -141,9 +141,11 @@ small/0)
         on=ran(TWO, 2),
         demand={"busy": Wish(in_flight=3)},
         passes="""
-            stop quiet/0: Preempted (for urgent/0)
+            drain quiet/0: Preempted (for urgent/0)
             blocked urgent/0: Waiting (waits for memory to be given back: gpu 1: 4.0 GiB of 24.0 GiB free beside \
 quiet/0)
+            then
+            stop quiet/0: Preempted (for urgent/0)
             then
             start urgent/0 on gpu 1 port 9002: NotRunning
             blocked quiet/0: NoFreeGpu (needs one gpu with 20.0 GiB free; gpu 0: 4.0 GiB of 24.0 GiB free beside \

@@ -63,11 +63,11 @@ class Case:
 SINCE = Memory(lulls={"a/0": NOW - 100})
 CASES = [
     Case(
-        situation="an idle one goes at once for one that is waited for",
+        situation="an idle one goes at once for one that is waited for, and its gateway hears of it first",
         instances=(there(AB, "a/0"),),
         demand=WAITS,
         memory=SINCE,
-        plan="stop a/0: Preempted (for b/0)\nblocked b/0: Waiting (…",
+        plan="drain a/0: Preempted (for b/0)\nblocked b/0: Waiting (…",
     ),
     Case(
         situation="one in use stays while others have not waited for long",
@@ -192,7 +192,7 @@ CASES = [
         demand={"c": Wish(waiting=1, since=NOW)},
         memory=Memory(lulls={"a/0": NOW - 50, "b/0": NOW - 90}),
         cards=2,
-        plan="stop b/0: Preempted (for c/0)\nblocked c/0: Waiting (…",
+        plan="drain b/0: Preempted (for c/0)\nblocked c/0: Waiting (…",
     ),
     Case(
         situation="a long queue takes the place of an idle one, not of one in use",

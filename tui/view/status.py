@@ -31,6 +31,8 @@ def state(row: WorkloadStatus) -> State:
         return State("○", "stopped" if ready.reason is Reason.StopAsked else "none wanted", "dim")
     if row.paused:
         return State("‖", "paused, ready" if row.ready else "paused", "dim")
+    if row.ready and stalled.status == "True":
+        return State("◕", "ready, stuck", "busy")
     if row.ready:
         return State("●", "ready", "good")
     if stalled.status == "True":
@@ -52,9 +54,9 @@ def ready_count(row: WorkloadStatus) -> int:
 
 def why(row: WorkloadStatus) -> str:
     """Why it is not as it should be, in words; empty where it is."""
-    if row.ready:
-        return row.note
     ready, _, stalled = row.conditions
+    if row.ready:
+        return row.note or (stalled.message if stalled.status == "True" else "")
     if row.paused and ready.reason is Reason.Paused:
         return row.note
     told = stalled if stalled.status == "True" else ready
