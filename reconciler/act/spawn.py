@@ -93,7 +93,6 @@ def spawn(argv: list[str], env: dict[str, str], directory: str, out: str) -> int
         os.fchdir(here)
         os.close(here)
     _worsen(pid)
-    os.sched_yield()  # it waits for this processor until we rest, and there is no hurry about what is left to do here
     return pid
 
 
