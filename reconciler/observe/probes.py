@@ -9,11 +9,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 
+from reconciler.asking import Answer, Question, get, post
 from reconciler.model.observation import Failing, Instance, NotReady, Readiness, Ready, Running, Unknown
 from reconciler.model.plan import Launch, Probe
 from reconciler.model.status import Reason
 from reconciler.observe import ports
-from reconciler.observe.asking import Answer, Question, get, post
 
 Stranger = Callable[[int, int], str | Unknown | None]
 

@@ -8,9 +8,9 @@ import time
 
 import pytest
 
+from reconciler.asking import Answer, Question, ask, get, post
 from reconciler.model.observation import Failing, NotReady, Ready, Unknown
 from reconciler.model.status import Reason
-from reconciler.observe.asking import Answer, Question, get
 from tests.eventually import eventually_async
 from tests.observe.sights import probe, running
 from tests.observe.watching import HERE, LOADING, engine, free_port, ready, response, scenario, watching
@@ -284,9 +284,22 @@ async def test_an_answer_that_came_while_this_process_was_blocked_counts():
             while time.monotonic() < due:
                 pass
             await eventually_async(lambda: answers)
-            assert answers == [Answer(good=True, connected=True)]
+            assert answers == [Answer(good=True, connected=True, status=200)]
         finally:
             process.kill()
+
+
+@scenario
+async def test_a_question_can_be_waited_for():
+    """With its answer, its status, and within its time."""
+    async with engine(response("404 Not Found", b'{"message":"gone"}', "Content-Type: application/json")) as server:
+        request = post("/v1/x", server.port, {"a": 1})
+        assert await ask(server.port, request, 20.0) == Answer(
+            good=False, connected=True, status=404, detail="404 gone"
+        )
+        assert server.asked == [("POST", "/v1/x", '{"a": 1}')]
+        server.answer = None
+        assert (await ask(server.port, request, 0.05)).detail == "no answer in 50ms"
 
 
 @scenario

@@ -42,6 +42,8 @@ class Answer:
     """Whether something listens there."""
     detail: str = ""
     """What was answered instead, in words."""
+    status: int | None = None
+    """Of the HTTP answer; None where there was none."""
     late: bool = False
     """Whether nothing can be said, because this process itself was stopped or busy."""
 
@@ -61,6 +63,16 @@ def _request(method: str, path: str, port: int, body: bytes) -> bytes:
     lines = [f"{method} {target} HTTP/1.1", f"Host: 127.0.0.1:{port}", "User-Agent: holdfast", "Accept: */*"]
     lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"] if body else []
     return "\r\n".join([*lines, "Connection: close", "", ""]).encode() + body
+
+
+async def ask(port: int, request: bytes, within: float) -> Answer:
+    """Put one question, and wait at most so many seconds for its Answer."""
+    answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+    question = Question(port, request, within, lambda answer: None if answered.done() else answered.set_result(answer))
+    try:
+        return await answered
+    finally:
+        question.cancel()
 
 
 class Question:
@@ -160,9 +172,9 @@ class Question:
             said = "no HTTP answer" if self._answer else "it closed the connection without an answer"
             self._end(False, said)
         elif 200 <= status < 300:
-            self._end(True, "")
+            self._end(True, "", status=status)
         else:
-            self._end(False, f"{status} {_words(self._answer, status)}".rstrip())
+            self._end(False, f"{status} {_words(self._answer, status)}".rstrip(), status=status)
 
     def _expired(self) -> None:
         if self._loop.time() > self._due + LATE:
@@ -172,12 +184,12 @@ class Question:
         else:
             self._end(False, f"no answer in {print_duration(self._timeout)}")
 
-    def _end(self, good: bool, detail: str, late: bool = False) -> None:
+    def _end(self, good: bool, detail: str, late: bool = False, status: int | None = None) -> None:
         if self._deadline is None:
             return  # cancelled, or ended, since this was scheduled
         connected = self._connected
         self._close()
-        self._done(Answer(good=good, connected=connected, detail=detail, late=late))
+        self._done(Answer(good=good, connected=connected, detail=detail, late=late, status=status))
 
     def _close(self) -> None:
         if self._deadline is not None:
