@@ -24,6 +24,8 @@ from reconciler.plan.summary import Pass, Summary, summarise
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+_QUIET = 0.003
+"""Seconds that people wait for news of a pass that set something going: whatever starts needs the processors first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,8 @@ class Loop:
     plan: Plan = field(default_factory=Plan)
     passes: int = 0
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
+    _untold: list[tuple[Pass, Memory]] = field(default_factory=list[tuple[Pass, Memory]])
+    """Passes that were not published yet, and memory as each left it."""
     _tasks: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
 
     def wake(self) -> None:
@@ -83,6 +87,7 @@ class Loop:
         finally:
             for task in self._tasks:
                 task.cancel()
+            self._publish()
 
     def look(self) -> float:
         """One pass. Returns when to look again at the latest, seconds of CLOCK_MONOTONIC."""
@@ -96,7 +101,6 @@ class Loop:
         self.passes += 1
         self.fleet, self.observation, self.plan = fleet, observation, decided
         self._dispatch(decided.actions)
-        # publishing waits until what was decided has been set going
         looked = Pass(
             fleet=fleet,
             observation=observation,
@@ -105,7 +109,9 @@ class Loop:
             now=now,
             settling=again is not None,
         )
-        asyncio.get_running_loop().call_soon(self._publish, looked)
+        self._untold.append((looked, self.memory))
+        if len(self._untold) == 1:
+            asyncio.get_running_loop().call_later(_QUIET if decided.actions else 0.0, self._publish)
         return min(time for time in (again, decided.wake_at, now + self.every) if time is not None)
 
     def _dispatch(self, actions: Sequence[Action]) -> None:
@@ -164,11 +170,14 @@ class Loop:
             except OSError as error:
                 log.warning("cannot keep what is to be remembered: %s", error)
 
-    def _publish(self, looked: Pass) -> None:
-        before = self.summary
-        after = summarise(looked, self.memory, before=before, degraded=self.outside.degraded())
-        self.summary = after
-        self.outside.publish(after, happenings(before.status if before else None, after.status, looked.plan))
+    def _publish(self) -> None:
+        """Tell of every pass there was, in order: what happened between two of them is news too."""
+        untold, self._untold = self._untold, []
+        for looked, memory in untold:
+            before = self.summary
+            after = summarise(looked, memory, before=before, degraded=self.outside.degraded())
+            self.summary = after
+            self.outside.publish(after, happenings(before.status if before else None, after.status, looked.plan))
 
 
 def _without(mapping: Mapping[str, T], key: str) -> Mapping[str, T]:

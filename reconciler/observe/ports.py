@@ -104,7 +104,7 @@ def _from_netlink() -> list[Listener]:
                     "=IHHII BBBBI 48x", 72, _BY_FAMILY, _DUMP, 1, 0, family, socket.IPPROTO_TCP, 0, 0, 1 << _LISTEN
                 )
             )
-            while _parse(link.recv(1 << 18), family, found):
+            while _parse(link.recv(1 << 16), family, found):
                 pass
     return found
 

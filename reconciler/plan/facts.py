@@ -7,6 +7,7 @@ from reconciler.model.fleet import Workload, slot, split_slot
 from reconciler.model.kinds import Node
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Demand, Gpu, Instance, Observation, Running, Unknown
+from reconciler.model.plan import Launch
 from reconciler.plan import scaling
 from reconciler.plan.arrange import Arrangement
 from reconciler.plan.cards import Stock, stock
@@ -31,13 +32,24 @@ class Facts:
     rollouts: dict[str, Rollout] = field(default_factory=dict[str, Rollout])
     """By workload, where anything that serves is to be replaced."""
     _room: Room | None = None
+    _taken: list[Launch] = field(default_factory=list[Launch])
+    """Promised in this pass before the room was counted."""
     _cards: dict[str, Stock] | None = None
 
     def free(self) -> Room:
         """The room that is left. Counting it takes a look at every instance, so it is counted when it is asked for."""
         if self._room is None:
             self._room = Room.of(self.observation, self.memory, self.nodes, self.cards())
+            for launch in self._taken:
+                self._room.take(launch)
         return self._room
+
+    def take(self, launch: Launch) -> None:
+        """Count a launch as there."""
+        if self._room is None:
+            self._taken.append(launch)
+        else:
+            self._room.take(launch)
 
     def cards(self) -> dict[str, Stock]:
         """What each GPU has to give, by UUID; nothing where they cannot be seen."""

@@ -1,12 +1,12 @@
 """Ports of one machine, by lease: everything that listens, runs, or was promised counts as taken."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from itertools import filterfalse
 from typing import Literal
 
 from reconciler.model.kinds import Node
-from reconciler.model.observation import Exited, Instance, Observation, Unknown
+from reconciler.model.observation import Observation, Unknown
 from reconciler.model.plan import Launch
 from reconciler.model.status import Reason
 
@@ -40,16 +40,18 @@ class Ports:
     """One of those taken that is about to be free."""
 
     @classmethod
-    def of(cls, machine: str, node: Node, observation: Observation, held: Iterable[Launch]) -> "Ports":
+    def of(
+        cls, machine: str, node: Node, observation: Observation, held: Iterable[Launch], ended: Iterable[Launch]
+    ) -> "Ports":
         """Of a machine, by the name that launches carry. What listens is known of this one only."""
         listening = observation.ports if not machine else frozenset[int]()
         answering = frozenset[int]() if isinstance(listening, Unknown) else listening
-        promised = [launch.port for launch in held if launch.port is not None and launch.node == machine]
+        promised = _ports_of(machine, held)
         return cls(
             node=node,
             taken=None if isinstance(listening, Unknown) else {*listening, *promised},
             leasable=node.port_range,
-            spoken_for=_spoken_for(machine, observation),
+            spoken_for=frozenset(_ports_of(machine, ended)),
             promised=promised,
             listening=answering,
         )
@@ -69,10 +71,8 @@ class Ports:
         """Whether it is known to be free, or about to be."""
         return self.taken is not None and not self._is_taken(port)
 
-    def lease(self, wish: int | Literal["leased"] | None, before: int | None) -> int | NoRoom | None:
+    def lease(self, wish: int | Literal["leased"], before: int | None) -> int | NoRoom:
         """A port nobody has: the fixed one, the one it had before, or the first free one of the node's range."""
-        if wish is None:
-            return None
         if self.taken is None:
             return NoRoom(reason=Reason.Unknown, detail="cannot choose a port: listening ports cannot be seen")
         if isinstance(wish, int):
@@ -87,7 +87,7 @@ class Ports:
         back = sorted(self.spoken_for.intersection(self.leasable) - self.taken)
         if back:
             return back[0]
-        if self.freed in self.leasable:
+        if self.freed is not None and self.freed in self.leasable:
             return self.freed
         return NoRoom(
             reason=Reason.NoFreePort, detail=f"all ports of {self.node.ports} are in use; widen ports of this Node"
@@ -102,8 +102,5 @@ def taken(port: int) -> NoRoom:
     return NoRoom(reason=Reason.PortTaken, detail=f"port {port} is in use; free it, or give another port")
 
 
-def _spoken_for(machine: str, observation: Observation) -> frozenset[int]:
-    """What was leased to those that have ended."""
-    instances: Mapping[str, Instance] = {} if isinstance(observation.instances, Unknown) else observation.instances
-    ended = [instance.launch for instance in instances.values() if type(instance.phase) is Exited]
-    return frozenset(launch.port for launch in ended if launch.port is not None and launch.node == machine)
+def _ports_of(machine: str, launches: Iterable[Launch]) -> list[int]:
+    return [launch.port for launch in launches if launch.port is not None and launch.node == machine]

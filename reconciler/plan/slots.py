@@ -1,7 +1,9 @@
 """One slot at a time: what an instance owes to its workload, and how it is started, replaced, kept or let go."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, assert_never
 
 from reconciler import engines
@@ -88,7 +90,7 @@ def _run(instance: Instance, workload: Workload, facts: Facts) -> Decision | Non
             return Stop(slot=slot, run=launch.run, grace=_grace(workload.update), reason=phase.asked)
         case Recorded():
             # what it was to take is its own: nothing of that run was started
-            room = facts.free().without(launch, runs=False)
+            room = partial(_without, launch, facts, runs=False)
             return _start(slot, workload, facts, launch, strikes=launch.strikes, reason=Reason.NotRunning, room=room)
         case Exited():
             fresh = asked or launch.fingerprint != workload.fingerprint
@@ -152,7 +154,8 @@ def _replace(instance: Instance, workload: Workload, facts: Facts, reason: Reaso
         return Blocked(
             subject=slot, reason=Reason.Waiting, detail=f"{waits}, then is replaced ({detail or reason.value})"
         )
-    successor = starts.launch(slot, workload, facts, facts.free().without(launch), before=launch, strikes=_CLEAN)
+    room = partial(_without, launch, facts)
+    successor = starts.launch(slot, workload, facts, room, before=launch, strikes=_CLEAN)
     if isinstance(successor, Blocked):
         return replace(successor, detail=f"{successor.detail}; {slot} goes on as it was ({detail or reason.value})")
     return _let_go(launch, facts, workload.update, reason=reason, detail=detail)
@@ -230,7 +233,7 @@ def _keep(instance: Instance, facts: Facts) -> Decision | None:
     no_room = facts.free().fits(again)
     if no_room is not None:
         return Blocked(subject=slot, reason=no_room.reason, detail=no_room.detail)
-    facts.free().take(again)
+    facts.take(again)
     return Start(slot=slot, launch=again, reason=_cause(phase), detail=ended(phase))
 
 
@@ -243,14 +246,19 @@ def _start(
     strikes: Strikes,
     reason: Reason,
     detail: str = "",
-    room: Room | None = None,
+    room: Callable[[], Room] | None = None,
 ) -> Start | Blocked:
     """Start the run that follows `before`, if there is room for it."""
-    launch = starts.launch(slot, workload, facts, room or facts.free(), before=before, strikes=strikes)
+    launch = starts.launch(slot, workload, facts, room or facts.free, before=before, strikes=strikes)
     if isinstance(launch, Blocked):
         return launch
-    facts.free().take(launch)
+    facts.take(launch)
     return Start(slot=slot, launch=launch, reason=reason, detail=detail)
+
+
+def _without(launch: Launch, facts: Facts, *, runs: bool = True) -> Room:
+    """The room there will be once that instance is gone."""
+    return facts.free().without(launch, runs=runs)
 
 
 def _failed(slot: str, failure: Failure, fate: Fate, now: float) -> Blocked | None:

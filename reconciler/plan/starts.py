@@ -1,6 +1,6 @@
 """A start: the place where a replica belongs, if that is free this moment, a port, and the launch made of these."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from reconciler import engines
 from reconciler.model.fleet import Workload
@@ -15,15 +15,23 @@ _ON_CPU = Size()
 
 
 def launch(
-    slot: str, workload: Workload, facts: Facts, room: Room, *, before: Launch | None, strikes: Strikes
+    slot: str,
+    workload: Workload,
+    facts: Facts,
+    room: Callable[[], Room],
+    *,
+    before: Launch | None,
+    strikes: Strikes,
 ) -> Launch | Blocked:
-    """The launch of the run after `before`, at the place the room has for it; or why there is none."""
+    """The launch of the run after `before`, at the place the room has for it; or why there is none.
+
+    The room is counted only where something of it is asked for: that takes a look at every instance.
+    """
     place = _place(slot, workload, facts, room)
     if isinstance(place, NoRoom):
         return Blocked(subject=slot, reason=place.reason, detail=place.detail)
     gpus, size, machine = place
-    kept = before.port if before is not None and before.node == machine else None
-    port = room.ports[machine].lease(workload.needs.port, kept)
+    port = _port(workload, machine, before, room)
     if isinstance(port, NoRoom):
         return Blocked(subject=slot, reason=port.reason, detail=port.detail)
     made = engines.launch(
@@ -43,13 +51,23 @@ def launch(
     return made
 
 
-def _place(slot: str, workload: Workload, facts: Facts, room: Room) -> tuple[tuple[Gpu, ...], Size, str] | NoRoom:
+def _port(workload: Workload, machine: str, before: Launch | None, room: Callable[[], Room]) -> int | NoRoom | None:
+    """The port it listens on, the one it had before if it can."""
+    wish = workload.needs.port
+    if wish is None:
+        return None
+    return room().ports[machine].lease(wish, before.port if before is not None and before.node == machine else None)
+
+
+def _place(
+    slot: str, workload: Workload, facts: Facts, room: Callable[[], Room]
+) -> tuple[tuple[Gpu, ...], Size, str] | NoRoom:
     """The GPUs where it belongs and their machine, if they are free this moment."""
     needs, arrangement = workload.needs, facts.arrangement
     if needs.gpus == 0:
         return _on_cpu(workload, facts, _ON_CPU)
     if arrangement is None:
-        why = room.unknown or "nothing was arranged"
+        why = room().unknown or "nothing was arranged"
         return NoRoom(reason=Reason.Unknown, detail=f"cannot place on gpus that cannot be seen: {why}")
     size = arrangement.draft.size(workload)
     if not size.gpus:
@@ -64,12 +82,13 @@ def _place(slot: str, workload: Workload, facts: Facts, room: Room) -> tuple[tup
         return NoRoom(reason=Reason.Waiting if turn else Reason.NoFreeGpu, detail=why)
     if len(place) != size.gpus:
         return NoRoom(reason=Reason.NoFreeGpu, detail="a gpu it runs on cannot be seen any more")
-    why = room.why_not(place, size, share=needs.share)
+    free = room()
+    why = free.why_not(place, size, share=needs.share)
     if why is not None and not arrangement.gives(place):
         return NoRoom(reason=Reason.NoFreeGpu, detail=f"cannot start where it belongs: {why}")
     if why is not None:
         return NoRoom(reason=Reason.Waiting, detail=f"waits for memory to be given back: {why}")
-    loading = _loading(room.beside(place), workload, facts)
+    loading = _loading(free.beside(place), workload, facts)
     if loading is not None:
         detail = f"waits for {loading} to have loaded on the same gpu: one of the two sizes itself by what is free"
         return NoRoom(reason=Reason.Waiting, detail=detail)

@@ -250,3 +250,29 @@ def test_a_crash_loop_backs_off_and_does_not_spin(tmp_path: Path) -> None:
         assert 9 <= len(started) <= 12
 
     simulate(story())
+
+
+@pytest.mark.parametrize("ends", [False, True], ids=["the daemon goes on", "the daemon is ended at once"])
+def test_news_wait_for_what_is_set_going_and_none_is_lost_by_it(tmp_path: Path, *, ends: bool) -> None:
+    """It needs the processors first; an end of the daemon meanwhile is no reason to forget what happened."""
+
+    async def story() -> None:
+        machine = Machine()
+        write(tmp_path, "a", 1, port=False, version=0)
+        life = Life(machine, tmp_path)
+        await asyncio.sleep(20)
+        life.events.clear()
+        machine.end("a/0", 1)
+        machine.wake()
+        await asyncio.sleep(0.002)
+        assert life.loop.memory.in_flight, "its start was ordered"
+        assert life.events == []
+        if ends:
+            life.task.cancel()
+            await asyncio.wait([life.task])
+        else:
+            await asyncio.sleep(0.01)
+        assert life.events[:2] == ["a/0 Exited", "a/0 Exited"]
+        life.kill()
+
+    simulate(story())
