@@ -32,6 +32,7 @@ from reconciler.observe.gather import Look
 from reconciler.observe.gpus import Gpus
 from reconciler.observe.headers import Headers
 from reconciler.observe.probes import Prober
+from reconciler.observe.statements import Statements
 from reconciler.observe.weighing import Weighing
 from reconciler.plan.happenings import Happening
 from reconciler.plan.summary import Summary
@@ -116,6 +117,7 @@ class _Daemon:
         self.loader = Loader(settings.fleet, clock=time.monotonic)
         self.events = Events(os.path.join(state, "events.db"), on_degraded=lambda _: None)
         self.runtime = ProcessRuntime(state, on_change=self._changed)
+        self.logs = logs.Reader(state)
         self.secret = secrets.resolver(state)
         self.gpus = Gpus(
             inventory.read(settings.inventory) if settings.inventory else "auto",
@@ -131,6 +133,7 @@ class _Daemon:
             ports=ports.listening,
             prober=self.prober,
             weighing=self.weighing,
+            statements=Statements(self.logs.head, self._wake_from_thread),
             on_ready=self.runtime.note_ready,
         )
         outside = Outside(
@@ -152,7 +155,7 @@ class _Daemon:
             state=state,
             started_at=time.time(),
         )
-        self.desk = Desk(self.loop, info=info, events=self.events, logs=logs.Reader(state).stream)
+        self.desk = Desk(self.loop, info=info, events=self.events, logs=self.logs.stream)
         self.server = Server(self.desk, settings.socket)
         self.revision: tuple[object, object] = (None, None)
         self.running: asyncio.AbstractEventLoop | None = None

@@ -38,6 +38,7 @@ class _Kept:
     restarts: dict[str, int] = field(default_factory=dict[str, int])
     consents: tuple[str, ...] = ()
     measured: dict[str, int] = field(default_factory=dict[str, int])
+    stated: dict[str, int] = field(default_factory=dict[str, int])
 
 
 _KEPT = TypeAdapter(_Kept)
@@ -53,7 +54,11 @@ def read_kept(path: str) -> Memory:
     except ValidationError as error:
         raise ValueError(f"cannot understand {path}: {error.errors()[0]['msg']}") from None
     return Memory(
-        overrides=kept.overrides, restarts=kept.restarts, consents=frozenset(kept.consents), measured=kept.measured
+        overrides=kept.overrides,
+        restarts=kept.restarts,
+        consents=frozenset(kept.consents),
+        measured=kept.measured,
+        stated=kept.stated,
     )
 
 
@@ -64,6 +69,7 @@ def keep(path: str, memory: Memory) -> None:
         restarts=dict(memory.restarts),
         consents=tuple(sorted(memory.consents)),
         measured=dict(memory.measured),
+        stated=dict(memory.stated),
     )
     beside = f"{path}.new"
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

@@ -11,11 +11,13 @@ from typing import Literal
 
 from reconciler.act import logfile
 from reconciler.model.errors import ApiError
-from reconciler.model.fleet import slot
+from reconciler.model.fleet import slot, split_slot
 
 MOST = 4 * 2**20
 """Bytes that the last lines may have in all."""
 BLOCK = 65536
+HEAD = 2**20
+"""Bytes in which an engine has said all of its start, even at a high verbosity."""
 _PAUSE = 0.1
 _GAP = b"\n[holdfast: a part was rotated away]\n"
 RunChoice = int | Literal["first-failure"] | None
@@ -46,6 +48,11 @@ class Reader:
         """The run that the current series of failures began with, if its log is kept."""
         run = logfile.first_failure(self._directory(name, index))
         return run if run in self.runs(name, index) else None
+
+    def head(self, of: str, run: int) -> bytes:
+        """How a run began, at most `HEAD` bytes. Raises OSError, also where that is no longer kept."""
+        with open(self._path(*split_slot(of), run, 0), "rb") as file:
+            return file.read(HEAD)
 
     def tail(self, name: str, index: int, run: int, lines: int) -> tuple[bytes, Cursor]:
         """The last lines of a run, at most 4 MiB, and where it goes on. An unfinished line counts as one."""

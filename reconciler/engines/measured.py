@@ -1,6 +1,7 @@
-"""What an engine says it allocated: lines of its log → bytes by device. Pure.
+"""What an engine says it allocated: lines of its log → bytes by device, and of the GPU that gives most. Pure.
 
-llama.cpp says it with `--log-verbosity 4`, and both servers stay silent without; vLLM says it by default.
+llama.cpp says it with `--log-verbosity 4` only (before May 2026, always), which is never set for it: with that, each
+request lists all prompts that are cached, 100 KiB of log and more. vLLM says it by default.
 """
 
 import re
@@ -8,6 +9,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
+
+from reconciler.model.plan import Launch
 
 Part = Literal["weights", "cache", "compute", "output"]
 
@@ -19,6 +22,8 @@ _PARTS: dict[str, Part] = {
     "model": "weights", "KV": "cache", "RS": "cache", "compute": "compute", "output": "output",
 }  # fmt: skip
 _BEGINS = re.compile(r"load_model: loading model '")
+_REHEARSAL = re.compile(r"fitting params to (?:device memory|(free memory) took)")
+_NUMBERED = re.compile(r"[A-Za-z]+(\d{1,3})")
 _HOST = re.compile(r"^(?:CPU|BLAS|ACCEL|.*_Host$|.*_Mapped$)")
 _RANK = re.compile(r"(?:Worker|VllmWorker)\D*?(?:TP|rank[= ])(\d{1,3})")
 _STAGE = re.compile(r"Worker\D*?PP(\d{1,3})")
@@ -54,12 +59,15 @@ class Measured:
 def llamacpp(lines: Iterable[str]) -> tuple[Measured, ...]:
     """Buffers of llama.cpp by device, sorted; of the last load where it loaded again. Empty: none were said."""
     found: dict[str, Counter[Part]] = {}
+    rehearses = False  # `--fit` allocates nothing of what it says, at higher verbosities
     for line in lines:
         text = line[:_LINE]
         if _BEGINS.search(text):
             found.clear()  # it slept and woke; a draft model begins with other words, and counts on top
+        if (fit := _REHEARSAL.search(text)) is not None:
+            rehearses = fit[1] is None
         match = _BUFFER.search(text)
-        if match is not None:
+        if match is not None and not rehearses:
             found.setdefault(match["device"], Counter())[_PARTS[match["part"]]] += round(float(match["size"]) * _MIB)
     return _devices(found)
 
@@ -79,9 +87,23 @@ def vllm(lines: Iterable[str]) -> tuple[Measured, ...]:
     return _devices(found)
 
 
-def gpus(found: Iterable[Measured]) -> int:
-    """Bytes of GPU memory in all."""
-    return sum(device.total for device in found if not device.host)
+def stated(launch: Launch, lines: Iterable[str]) -> int | None:
+    """Bytes on that of its GPUs which gives most; None where not all of it was said, or not by these GPUs.
+
+    Of llama.cpp without the driver's own part, which it does not know. vLLM takes the share that it was given, whatever
+    it uses it for: what it says only ever adds to that.
+    """
+    if launch.engine == "llamacpp":
+        found = [device for device in llamacpp(lines) if not device.host]
+        numbers = [_NUMBERED.fullmatch(device.device) for device in found]
+        ours = all(number is not None and int(number[1]) < len(launch.gpus) for number in numbers)
+        whole = all(device.weights and device.compute for device in found)
+        return max((device.total for device in found), default=None) if ours and whole else None
+    if launch.engine == "vllm":
+        ranks = vllm(lines)
+        whole = len(ranks) <= len(launch.gpus) and all(rank.weights and rank.cache for rank in ranks)
+        return max(*(rank.total for rank in ranks), launch.memory or 0) if ranks and whole else None
+    return None
 
 
 def _rank(prefix: str) -> str:

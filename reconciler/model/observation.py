@@ -196,6 +196,8 @@ class Observation:
     """By source (`file:` ones by their absolute path): what the headers tell of model files."""
     reading: frozenset[str] = frozenset()
     """Sources whose headers are being read for the first time."""
+    stated: Mapping[str, int] = field(default_factory=dict[str, int])
+    """By slot: bytes on that of its GPUs which gives most, as the log of the run that is ready says."""
 
     @property
     def machines(self) -> Mapping[str, Host]:

@@ -25,6 +25,7 @@ from reconciler.observe import host as machine
 from reconciler.observe import inventory, ports, processes
 from reconciler.observe.inventory import Inventory
 from reconciler.observe.probes import Prober
+from reconciler.observe.statements import Statements
 from reconciler.observe.weighing import Weighed
 
 Instances = Mapping[str, Instance]
@@ -43,12 +44,14 @@ class Look:
         ports: Callable[[], frozenset[int] | Unknown],
         prober: Prober,
         weighing: Callable[[], Weighed] = Weighed,
+        statements: Statements | None = None,
         on_ready: Callable[[str, float], object] = lambda _slot, _since: None,
     ) -> None:
         """`on_ready(slot, since)` is told when a run becomes ready, so that its record can say so."""
         self._instances, self._gpus, self._host, self._ports = instances, gpus, host, ports
         self._prober = prober
         self._weighing = weighing
+        self._statements = statements or Statements()
         self._on_ready = on_ready
         self._merged: dict[str, Instance] = {}
         self._healthy: dict[str, str] = {}
@@ -84,6 +87,7 @@ class Look:
             healthy=self._healthy,
             weights=weighed.weights,
             reading=weighed.reading,
+            stated=self._statements(),
         )
 
     def _merge(self, instances: Instances) -> None:
@@ -126,6 +130,7 @@ class Look:
                 readiness, was_ready = known
                 if isinstance(readiness, Ready) and self._told.get(slot) != (run, readiness.since):
                     self._told[slot] = (run, readiness.since)
+                    self._statements.ready(raw.launch)
                     if phase.readiness != readiness:
                         self._on_ready(slot, readiness.since)
                 if (phase.readiness, phase.was_ready) == known:
@@ -147,6 +152,7 @@ class Look:
     def _gone(self, slot: str) -> None:
         self._prober.forget(slot)
         self._told.pop(slot, None)
+        self._statements.forget(slot)
 
 
 class _Holders:

@@ -1,8 +1,10 @@
-"""What instances were seen to take of their GPUs, remembered by `measure`: better than any estimate. Pure."""
+"""What instances took of their GPUs, by the driver and by their logs, remembered by `measure`. Pure."""
 
 from collections.abc import Mapping
 
+from reconciler.engines import sizes_itself
 from reconciler.model.observation import Observation, Ready, Running, Unknown
+from reconciler.model.plan import Launch
 from reconciler.plan.sizing import measure
 
 MOST = 1000
@@ -11,9 +13,8 @@ _GRAIN = 2**20
 
 
 def measured(before: Mapping[str, int], observation: Observation) -> Mapping[str, int]:
-    """With what this look shows of instances that are ready. The same object where nothing more was learnt."""
-    instances = observation.instances
-    if isinstance(observation.gpus, Unknown) or isinstance(instances, Unknown):
+    """With what the driver shows of instances that are ready. The same object where nothing more was learnt."""
+    if isinstance(observation.gpus, Unknown):
         return before
     found: dict[str, int] = {}
     for gpu in observation.gpus:
@@ -22,12 +23,43 @@ def measured(before: Mapping[str, int], observation: Observation) -> Mapping[str
             if holder.slot is not None:
                 held[holder.slot] = held.get(holder.slot, 0) + holder.memory
         for slot, amount in held.items():
-            instance = instances.get(slot)
-            if instance is None or not isinstance(instance.phase, Running) or gpu.uuid not in instance.launch.gpus:
-                continue
-            if isinstance(instance.phase.readiness, Ready):  # before that it may not have taken all of it
-                name = measure(instance.launch.fingerprint, len(instance.launch.gpus))
-                found[name] = max(found.get(name, 0), -(-amount // _GRAIN) * _GRAIN)
+            launch = _ready(observation, slot)
+            if launch is not None and gpu.uuid in launch.gpus:
+                _note(found, launch, amount)
+    return _with(before, found)
+
+
+def stated(before: Mapping[str, int], observation: Observation) -> Mapping[str, int]:
+    """With what the logs of instances that are ready say. The same object where nothing more was learnt."""
+    if isinstance(observation.gpus, Unknown):
+        return before
+    found: dict[str, int] = {}
+    for slot, amount in observation.stated.items():
+        launch = _ready(observation, slot)
+        if launch is not None and all(amount <= gpu.memory for gpu in observation.gpus if gpu.uuid in launch.gpus):
+            _note(found, launch, amount)
+    return _with(before, found)
+
+
+def _ready(observation: Observation, slot: str) -> Launch | None:
+    """What runs there, if it is ready and what it takes of its GPUs can teach."""
+    instances = observation.instances
+    instance = instances.get(slot) if not isinstance(instances, Unknown) else None
+    if instance is None or not isinstance(instance.phase, Running):
+        return None
+    if not isinstance(instance.phase.readiness, Ready):
+        return None  # it may not have taken all of it
+    launch = instance.launch
+    # one that takes what it is given, and a little more, would be given more with each start
+    return None if launch.basis == "measured" and sizes_itself(launch.engine) else launch
+
+
+def _note(found: dict[str, int], launch: Launch, amount: int) -> None:
+    name = measure(launch.fingerprint, len(launch.gpus))
+    found[name] = max(found.get(name, 0), -(-amount // _GRAIN) * _GRAIN)
+
+
+def _with(before: Mapping[str, int], found: Mapping[str, int]) -> Mapping[str, int]:
     more = {name: amount for name, amount in found.items() if amount > before.get(name, 0)}
     if not more:
         return before

@@ -5,7 +5,7 @@ from dataclasses import replace
 from reconciler.model.fleet import Fleet
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Observation, Unknown
-from reconciler.plan.measuring import measured
+from reconciler.plan.measuring import measured, stated
 
 
 def settled(memory: Memory, fleet: Fleet, observation: Observation) -> Memory:
@@ -29,10 +29,11 @@ def settled(memory: Memory, fleet: Fleet, observation: Observation) -> Memory:
             if slot in fleet.slots or slot.rpartition("/")[0] in fleet.workloads or slot in instances
         },
         measured=measured(memory.measured, observation),
+        stated=stated(memory.stated, observation),
     )
     return memory if after == memory else after
 
 
 def lasting(memory: Memory) -> tuple[object, ...]:
     """The part that outlives the daemon."""
-    return memory.overrides, memory.restarts, memory.consents, memory.measured
+    return memory.overrides, memory.restarts, memory.consents, memory.measured, memory.stated

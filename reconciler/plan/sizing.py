@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from reconciler.engines import headers
+from reconciler.engines import headers, sizes_itself
 from reconciler.engines.memory import estimate
 from reconciler.model.estimate import Estimate
 from reconciler.model.fleet import Workload
@@ -46,7 +46,11 @@ def measure(fingerprint: str, gpus: int) -> str:
 def _known(workload: Workload, memory: Memory, count: int, made: Estimate) -> Size:
     if not workload.needs.share:
         return Size(gpus=count)  # alone on its cards, it may as well have all of them
-    known = memory.measured.get(measure(workload.fingerprint, count))
+    name = measure(workload.fingerprint, count)
+    known = memory.measured.get(name)
+    if known is None and (said := memory.stated.get(name)) is not None:
+        # what the driver and its libraries take is in no buffer of an engine
+        known = said if sizes_itself(workload.engine) else said + max(share.runtime for share in made.gpus)
     if known is not None:
         return Size(gpus=count, memory=known, basis="measured")
     return Size(gpus=count, memory=made.most, basis="estimated", within=made.uncertainty)

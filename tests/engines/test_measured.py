@@ -1,11 +1,26 @@
 """What engines say in their logs of the memory they took, in their own words."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reconciler.engines import measured
+from tests.observe.sights import launch
 
 MIB, GIB = 2**20, 2**30
+
+FITTED = """\
+0.00.003.834 I srv    load_model: loading model 'models/demo.gguf'
+0.00.003.870 I cmn  common_init_: fitting params to device memory ...
+0.00.004.959 I load_tensors:          CPU model buffer size =     0.00 MiB
+0.00.005.131 I llama_kv_cache:        CPU KV buffer size =     0.00 MiB
+0.00.006.055 I sched_reserve:        CPU compute buffer size =     1.89 MiB
+0.00.006.284 I common_fit_params: successfully fit params to free device memory
+0.00.006.286 I common_fit_params: fitting params to free memory took 0.00 seconds
+0.00.007.080 I load_tensors:   CPU_Mapped model buffer size =     0.25 MiB
+0.00.007.271 I llama_kv_cache:        CPU KV buffer size =     0.50 MiB
+0.00.008.258 I sched_reserve:        CPU compute buffer size =     1.89 MiB
+"""
 
 CPU = """\
 0.00.007.123 I load_tensors:   CPU_Mapped model buffer size =     0.25 MiB
@@ -46,7 +61,6 @@ def test_buffers_of_llama_cpp_are_summed_by_device() -> None:
         device="CPU", host=True, cache=3 * MIB + MIB // 2, compute=int(4.75 * MIB), output=MIB // 2
     )
     assert sum(device.total for device in found) == 9 * MIB
-    assert measured.gpus(found) == 0
 
 
 def test_memory_of_the_host_is_no_gpu_memory() -> None:
@@ -55,7 +69,6 @@ def test_memory_of_the_host_is_no_gpu_memory() -> None:
         "CPU_Mapped": True, "CUDA0": False, "CUDA1": False, "CUDA_Host": True,
     }  # fmt: skip
     assert found[1].total == int((2155 + 512 + 258.5) * MIB)
-    assert measured.gpus(found) == int((2155 + 2225 + 1024 + 517) * MIB)
 
 
 def test_a_model_that_was_loaded_again_counts_once_and_a_draft_model_on_top() -> None:
@@ -63,9 +76,13 @@ def test_a_model_that_was_loaded_again_counts_once_and_a_draft_model_on_top() ->
     draft = "0.00.004.000 I srv    load_model: loading draft model 'models/draft.gguf'"
     lines = [begin, *CUDA.splitlines()]
     assert measured.llamacpp([*lines, *lines]) == measured.llamacpp(lines)
-    assert measured.gpus(measured.llamacpp([*lines, draft, *CUDA.splitlines()])) == 2 * measured.gpus(
-        measured.llamacpp(lines)
-    )
+    once, twice = measured.llamacpp(lines), measured.llamacpp([*lines, draft, *CUDA.splitlines()])
+    assert [device.total for device in twice] == [2 * device.total for device in once]
+
+
+def test_what_is_only_rehearsed_to_fit_is_not_allocated() -> None:
+    found = measured.llamacpp(FITTED.splitlines())
+    assert sum(device.total for device in found) == sum(round(size * MIB) for size in (0.25, 0.5, 1.89))
 
 
 def test_ranks_of_vllm_are_told_apart() -> None:
@@ -81,6 +98,27 @@ def test_one_process_is_rank_0() -> None:
     assert measured.vllm([line]) == (measured.Measured(device="rank 0", host=False, weights=round(7.64 * GIB)),)
 
 
+@pytest.mark.parametrize(
+    ("what", "engine", "log", "figure"),
+    [
+        ("the GPU that gives most", "llamacpp", CUDA, int((2225 + 512 + 258.5) * MIB)),
+        ("nothing on a GPU", "llamacpp", CPU, None),
+        ("cut off before what it computes in", "llamacpp", "\n".join(CUDA.splitlines()[:7]), None),
+        ("a GPU that it was not given", "llamacpp", CUDA.replace("CUDA1", "CUDA2"), None),
+        ("a buffer that spans GPUs", "llamacpp", CUDA.replace("CUDA1 model", "CUDA_Split model"), None),
+        ("of another engine", "mine", CUDA, None),
+        ("less than the share that it takes", "vllm", VLLM, 24 * GIB),
+        ("more than its share", "vllm", VLLM.replace("8.25", "15.25"), int((12.5 + 15.25) * GIB)),
+        ("only weights", "vllm", VLLM.splitlines()[0], None),
+        ("more ranks than GPUs", "vllm", VLLM + VLLM.replace("TP1", "TP2"), None),
+    ],
+)  # fmt: skip
+def test_a_log_states_what_the_gpu_gives_that_gives_most(what: str, engine: str, log: str, figure: int | None) -> None:
+    """Or nothing, where that is not all of it, or not to be understood."""
+    asked = launch(engine=engine, gpus=("GPU-a", "GPU-b"), memory=24 * GIB)
+    assert measured.stated(asked, log.splitlines()) == figure, what
+
+
 def test_a_log_that_says_nothing_measures_nothing() -> None:
     assert measured.llamacpp(["main: server is listening", ""]) == ()
     assert measured.vllm(["INFO: Started server process"]) == ()
@@ -88,7 +126,9 @@ def test_a_log_that_says_nothing_measures_nothing() -> None:
 
 @given(st.lists(st.text(max_size=80) | st.sampled_from((CPU + CUDA + VLLM).splitlines()), max_size=20))
 def test_whatever_stands_in_a_log_is_read_without_an_error(lines: list[str]) -> None:
-    assert all(device.total >= 0 for device in (*measured.llamacpp(lines), *measured.vllm(lines)))
+    for engine in ("llamacpp", "vllm"):
+        figure = measured.stated(launch(engine=engine, gpus=("GPU-a", "GPU-b")), lines)
+        assert figure is None or figure > 0
 
 
 def test_a_line_without_end_costs_no_more_than_its_beginning() -> None:

@@ -15,7 +15,7 @@ def launch(slot="m/0", *, run=1, port=None, **more):
         slot=slot,
         run=run,
         source="fleet.d/m.yaml",
-        engine="llamacpp",
+        engine=more.pop("engine", "llamacpp"),
         argv=("true",),
         port=port,
         probe=more.pop("probe", None) or probe(),

@@ -1,7 +1,9 @@
 """What is learnt of the memory that instances take."""
 
+from dataclasses import replace
+
 from reconciler.model.observation import Holder, NotReady, Running, Unknown
-from reconciler.plan.measuring import MOST, measured
+from reconciler.plan.measuring import MOST, measured, stated
 from tests.plan.world import GIB, NOW, fleet, gpu, instance, machine
 
 CHAT = """
@@ -57,3 +59,23 @@ def test_the_oldest_figures_are_forgotten_first():
     assert len(after) == MOST
     assert "f0" not in after
     assert after[FINGERPRINT] == 2 * GIB
+
+
+def test_one_that_takes_its_share_is_measured_once():
+    """Each start would else be given a little more than the last."""
+    first = look(20, 22)
+    assert not isinstance(first.instances, Unknown)
+    again = {slot: replace(it, launch=replace(it.launch, basis="measured")) for slot, it in first.instances.items()}
+    assert measured({}, replace(first, instances=again)) == {}
+    assert stated({}, replace(first, instances=again, stated={"chat/0": 22 * GIB})) == {}
+
+
+def test_what_a_log_states_is_remembered_beside():
+    """The most that was said; nothing of one that is not ready, or that says more than its cards have."""
+    said = replace(look(20, 22), stated={"chat/0": 21 * GIB, "gone/0": GIB})
+    assert stated({}, said) == {FINGERPRINT: 21 * GIB}
+    known = {FINGERPRINT: 22 * GIB}
+    assert stated(known, said) is known
+    loading = Running(pid=1, since=NOW, readiness=NotReady())
+    assert stated({}, replace(look(20, 22, phase=loading), stated={"chat/0": GIB})) == {}
+    assert stated({}, replace(look(20, 22), stated={"chat/0": 81 * GIB})) == {}

@@ -9,7 +9,7 @@ from reconciler.model.observation import Exited, Holder, NotReady, Observation, 
 from reconciler.model.plan import Start
 from reconciler.model.weights import Unreadable
 from tests.plan.stories import Story, after, bare, cards, headers, model, placed
-from tests.plan.world import GIB, NOW, decide, fleet, gpu, instance, machine
+from tests.plan.world import GIB, HOST, NOW, decide, fleet, gpu, instance, machine
 
 WEIGHED = {"file:/models/chat.gguf": headers(4), "file:/models/big.gguf": headers(30)}
 OTHER = model("other", 12)
@@ -300,3 +300,19 @@ def test_memory_is_as_declared_as_measured_as_estimated_or_the_whole_card() -> N
         "seen/0": ("measured", 5.0, None),
         "unknown/0": ("whole", None, None),
     }
+
+
+def test_what_a_log_states_lacks_the_drivers_part_but_for_engines_that_take_a_share() -> None:
+    """A share holds everything, llama.cpp knows only of its own buffers; what the driver measured is the best."""
+    text = model("chat", None) + model("share", None, engine="vllm") + model("seen", None)
+    weights = {f"file:/models/{name}.gguf": headers(4) for name in ("chat", "seen")} | {"hf:org/share": headers(4)}
+    names = {name: f"{workload.fingerprint}@1" for name, workload in fleet(text).workloads.items()}
+    memory = Memory(stated=dict.fromkeys(names.values(), 20 * GIB), measured={names["seen"]: 22 * GIB})
+    host = replace(HOST, programs={**HOST.programs, "vllm": "/usr/bin/vllm"})
+    on = replace(machine(gpus=cards(3), host=host), weights=weights)
+    told = {
+        action.slot: (action.launch.basis, (action.launch.memory or 0) // 2**20)
+        for action in decide(fleet(text), on, memory=memory).actions
+        if isinstance(action, Start)
+    }
+    assert told == {"chat/0": ("measured", 20980), "seen/0": ("measured", 22528), "share/0": ("measured", 20480)}
