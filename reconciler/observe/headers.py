@@ -1,6 +1,7 @@
 """Headers of model files, wherever they are: what a source weighs, read in threads so that a pass never waits for it.
 
-Local files are read where they stand; `https:` and `hf:` by HTTP, the header only, under caps and a deadline.
+Files of this machine are read where they stand, those of `ollama:` and of the Hugging Face cache too; all others by
+HTTP, the header only, under caps and a deadline.
 """
 
 import threading
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from reconciler.model.observation import Unknown
 from reconciler.model.quantity import print_duration
 from reconciler.model.weights import Unreadable, Weights
-from reconciler.observe import headers_local, headers_remote
+from reconciler.observe import headers_local, headers_remote, headers_stores
 
 _AT_ONCE = 8
 """Threads at most: one that hangs must not keep all others waiting."""
@@ -100,7 +101,7 @@ class Headers:
 
     def _after(self, source: str, failures: int) -> float:
         """Seconds until it is read again: what is far away is believed for good, or asked again ever later."""
-        if source.startswith("file:"):
+        if source.startswith(("file:", "ollama:")):
             return self._interval
         return min(3600.0, 15.0 * 2.0 ** min(failures - 1, 10)) if failures else float("inf")
 
@@ -126,6 +127,13 @@ def _answer(
     try:
         if source.startswith("file:"):
             return headers_local.read(source, directory, before)
+        if source.startswith("ollama:"):
+            path = headers_stores.pulled(source, hub.ollama)
+            return (None, path) if isinstance(path, Unknown) else headers_local.read(f"file:{path}", "/", before)
+        if source.startswith("hf:") and (path := headers_stores.cached(source, hub.cache)) is not None:
+            stamp, found = headers_local.read(f"file:{path}", "/", None)
+            if isinstance(found, Weights):
+                return stamp, found
         return source, headers_remote.read(source, deadline=deadline, hub=hub)
     except Exception as error:  # noqa: BLE001 - whatever a file system or a server does, it is a fact that is not known
         return None, Unknown(reason=f"cannot read {source}: {error!r}")

@@ -18,6 +18,7 @@ from reconciler.engines import gguf, safetensors
 from reconciler.engines.dialect import hub_parts, scheme
 from reconciler.model.observation import Unknown
 from reconciler.model.weights import Unreadable, Weights
+from reconciler.observe import headers_stores
 
 _CAP = gguf.HEADER + 2**20
 _GAP = 2**20
@@ -31,11 +32,16 @@ _TYPES = ("http", "https")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hub:
-    """Where `hf:` sources are."""
+    """Where `hf:`, `modelscope:` and `ollama:` sources are."""
 
     endpoint: str = field(default_factory=lambda: os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
     token: str | None = field(default=None, repr=False)
     """For the endpoint itself, and sent to nobody else."""
+    modelscope: str = "https://modelscope.cn"
+    cache: str = field(default_factory=headers_stores.hub_cache)
+    """Directory with what was fetched of the endpoint."""
+    ollama: str = field(default_factory=headers_stores.ollama_models)
+    """Directory with what Ollama pulled."""
 
 
 class _RemoteError(Exception):
@@ -172,14 +178,16 @@ class _Stream:
 def read(
     source: str, *, deadline: float, hub: Hub, clock: Callable[[], float] = time.monotonic
 ) -> Weights | Unreadable | Unknown:
-    """What a `hf:` or `https:` source weighs; `deadline` in seconds."""
+    """What a `hf:`, `modelscope:` or `https:` source weighs; `deadline` in seconds."""
     remote = _Remote(deadline, hub, clock)
     kind = scheme(source)
     try:
         if kind == "https":
             found = _single(remote, source)
         elif kind == "hf":
-            found = _hub(remote, source, hub)
+            found = _hub(remote, source, hub.endpoint, "main")
+        elif kind == "modelscope":
+            found = _hub(remote, source, f"{hub.modelscope}/models", "master")
         else:
             return Unknown(reason=f"cannot read headers of {kind}: sources; write memory")
     except _RemoteError as error:
@@ -187,18 +195,19 @@ def read(
     return Unreadable(reason=f"{source}: {found.reason}") if isinstance(found, Unreadable) else found
 
 
-def _hub(remote: _Remote, source: str, hub: Hub) -> Weights | Unreadable:
+def _hub(remote: _Remote, source: str, endpoint: str, newest: str) -> Weights | Unreadable:
     repo, revision, path = hub_parts(source)
-    base = f"{hub.endpoint.rstrip('/')}/{quote(repo)}/resolve/{quote(revision or 'main', safe='')}/"
+    base = f"{endpoint.rstrip('/')}/{quote(repo)}/resolve/{quote(revision or newest, safe='')}/"
     if urlsplit(base).scheme not in _TYPES:
-        raise _RemoteError(f"the endpoint {hub.endpoint} is no http address")
+        raise _RemoteError(f"the endpoint {endpoint} is no http address")
+    file = f"name the file, as {scheme(source)}:org/repo/file.gguf"
     if path is not None:
         return _single(remote, base + quote(path))
     try:
         config = remote.all(base + "config.json", safetensors.CONFIG)
     except _RemoteError as error:
         if error.missing:
-            raise _RemoteError("there is no config.json in it; name the file, as hf:org/repo/file.gguf") from None
+            raise _RemoteError(f"there is no config.json in it; {file}") from None
         raise
     try:
         return _parts(remote, config, [base + "model.safetensors"])
@@ -209,7 +218,7 @@ def _hub(remote: _Remote, source: str, hub: Hub) -> Weights | Unreadable:
         listed = safetensors.index(remote.all(base + "model.safetensors.index.json", safetensors.INDEX))
     except _RemoteError as error:
         if error.missing:
-            raise _RemoteError("there are no safetensors in it; name the file, as hf:org/repo/file.gguf") from None
+            raise _RemoteError(f"there are no safetensors in it; {file}") from None
         raise
     if isinstance(listed, Unreadable):
         return listed

@@ -38,7 +38,8 @@ def hub() -> Generator[LocalHub]:
 def ask(
     source: str, directory: object = "/", *, at: LocalHub | None = None, deadline: float = 20.0, **more: str
 ) -> Known:
-    endpoint = Hub(endpoint=at.base, **more) if at is not None else Hub(endpoint="http://127.0.0.1:1")
+    base = at.base if at is not None else "http://127.0.0.1:1"
+    endpoint = Hub(**{"endpoint": base, "modelscope": base, "cache": "/nowhere", "ollama": "/nowhere", **more})
     return headers.read(source, str(directory), deadline=deadline, hub=endpoint)
 
 
@@ -176,6 +177,160 @@ def test_a_repository_without_either_says_to_name_the_file(hub: LocalHub) -> Non
     assert why(ask("hf:org/repo", at=hub)).endswith("name the file, as hf:org/repo/file.gguf")
 
 
+def test_modelscope_is_read_by_its_own_addresses_and_newest_revision(hub: LocalHub) -> None:
+    hub.put("models/org/repo", "dir/a.gguf", BODY, revision="master")
+    hub.put("models/org/repo", "dir/a.gguf", HEAD, revision="v1")
+    assert weights(ask("modelscope:org/repo/dir/a.gguf", at=hub, token="secret")).total == TOTAL
+    assert hub.asked[0][0] == "/models/org/repo/resolve/master/dir/a.gguf"
+    assert "fetch it again" in why(ask("modelscope:org/repo@v1/dir/a.gguf", at=hub))
+    hub.put("models/org/safe", "config.json", LLAMA, revision="master")
+    assert why(ask("modelscope:org/safe", at=hub)).endswith("name the file, as modelscope:org/repo/file.gguf")
+    hub.put("models/org/safe", "model.safetensors", header(llama()) + bytes(10**6), revision="master")
+    assert len(weights(ask("modelscope:org/safe", at=hub)).layers) == 2
+
+
+# fetched by others
+
+COMMIT = "0123456789" * 4
+
+
+def fetched(cache: Path, name: str, data: bytes, *, refs: str = COMMIT) -> Path:
+    """A file of org/repo as the Hugging Face tools keep it."""
+    folder = cache / "models--org--repo"
+    file = folder / "snapshots" / COMMIT / name
+    for made in (folder / "refs", folder / "blobs", file.parent):
+        made.mkdir(parents=True, exist_ok=True)
+    (folder / "refs" / "main").write_text(refs)
+    blob = folder / "blobs" / name.replace("/", "-")
+    blob.write_bytes(data)
+    file.symlink_to(blob)
+    return file
+
+
+def test_what_is_in_the_cache_of_the_hub_is_not_asked_for(hub: LocalHub, tmp_path: Path) -> None:
+    fetched(tmp_path, "dir/a.gguf", BODY)
+    for source in ("hf:org/repo/dir/a.gguf", f"hf:org/repo@{COMMIT}/dir/a.gguf"):
+        assert weights(ask(source, at=hub, cache=str(tmp_path))).total == TOTAL
+    assert hub.asked == []
+    (tmp_path / "models--org--repo" / "a.gguf").write_bytes(BODY)
+    for source in ("hf:org/repo@other/dir/a.gguf", "hf:org/repo/b.gguf", "hf:org/repo/../../a.gguf"):
+        assert "404" in why(ask(source, at=hub, cache=str(tmp_path)))
+    assert len(hub.asked) == 3
+
+
+def test_a_repository_that_is_fetched_in_part_is_asked_for(hub: LocalHub, tmp_path: Path) -> None:
+    """Without the index nobody knows how many shards there are."""
+    tensors = list(llama().items())
+    first, second = (header(dict(part)) + bytes(10**6) for part in (tensors[:6], tensors[6:]))
+    index = {"weight_map": {"a": "m-1.safetensors", "b": "m-2.safetensors"}}
+    far = {"config.json": LLAMA, "m-1.safetensors": first, "m-2.safetensors": second}
+    for name, data in {**far, "model.safetensors.index.json": index}.items():
+        hub.put("org/repo", name, data)
+    source, cache = "hf:org/repo", str(tmp_path)
+    for name, data in (
+        ("m-1.safetensors", first),
+        ("config.json", json.dumps(LLAMA).encode()),
+        ("model.safetensors.index.json", json.dumps(index).encode()),
+    ):
+        fetched(tmp_path, name, data)
+        assert weights(ask(source, at=hub, cache=cache)).files == 2
+        assert hub.asked, name
+        hub.asked.clear()
+    fetched(tmp_path, "m-2.safetensors", second)
+    assert weights(ask(source, at=hub, cache=cache)).files == 2
+    assert hub.asked == []
+
+
+@pytest.mark.parametrize("refs", ["../../other", "", "main", COMMIT[:-1], "\0"])
+def test_a_cache_that_names_no_commit_is_passed_over(hub: LocalHub, tmp_path: Path, refs: str) -> None:
+    fetched(tmp_path, "a.gguf", BODY, refs=refs)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "a.gguf").write_bytes(BODY)
+    hub.put("org/repo", "a.gguf", BODY)
+    assert weights(ask("hf:org/repo/a.gguf", at=hub, cache=str(tmp_path))).total == TOTAL
+    assert hub.asked
+
+
+DIGEST = "sha256:" + "ab" * 32
+
+
+def pulled(store: Path, name: str, manifest: object, data: bytes = BODY) -> None:
+    """A model as Ollama keeps it."""
+    file = store / "manifests" / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(manifest if isinstance(manifest, str) else json.dumps(manifest))
+    (store / "blobs").mkdir(exist_ok=True)
+    (store / "blobs" / DIGEST.replace(":", "-")).write_bytes(data)
+
+
+def layers(*digests: object) -> dict[str, object]:
+    """A manifest with a model by each of these digests."""
+    kind = "application/vnd.ollama.image."
+    parts = [{"mediaType": f"{kind}model", "digest": digest, "size": 1} for digest in digests]
+    return {"schemaVersion": 2, "layers": [{"mediaType": f"{kind}template", "digest": DIGEST}, *parts]}
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("ollama:qwen3:4b", "registry.ollama.ai/library/qwen3/4b"),
+        ("ollama:qwen3", "registry.ollama.ai/library/qwen3/latest"),
+        ("ollama:me/qwen3:4b", "registry.ollama.ai/me/qwen3/4b"),
+        ("ollama:hf.co/org/repo:Q4_K_M", "hf.co/org/repo/Q4_K_M"),
+    ],
+)
+def test_what_ollama_has_pulled_is_read_in_its_store(tmp_path: Path, source: str, name: str) -> None:
+    missing = why(ask(source, ollama=str(tmp_path)))
+    assert missing == f"cannot read {source}: it is not in {tmp_path}; pull it with ollama, or write memory"
+    pulled(tmp_path, name, layers(DIGEST))
+    assert weights(ask(source, ollama=str(tmp_path))).total == TOTAL
+
+
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        layers("sha256:../../../../etc/passwd"),
+        layers("sha256-" + "ab" * 32),
+        layers(DIGEST + "/../x"),
+        layers(DIGEST + "\n"),
+        layers(DIGEST.upper()),
+        layers(7),
+        layers(),
+        layers(DIGEST, DIGEST),
+        {"layers": [1]},
+        {"layers": None},
+        [],
+        "{",
+        "[" * 100_000,
+    ],
+    ids=range(13),
+)
+def test_a_manifest_leads_nowhere_but_to_a_blob(tmp_path: Path, manifest: object) -> None:
+    pulled(tmp_path, "registry.ollama.ai/library/qwen3/4b", manifest)
+    assert why(ask("ollama:qwen3:4b", ollama=str(tmp_path))).endswith("it is no manifest of one GGUF; write memory")
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/b/c/d", "..", "a//b", "a:..", "/etc/passwd"])
+def test_a_name_leads_nowhere_but_to_a_manifest(tmp_path: Path, name: str) -> None:
+    assert "it is no name of a model" in why(ask(f"ollama:{name}", ollama=str(tmp_path)))
+
+
+def test_what_ollama_pulls_later_is_seen(tmp_path: Path) -> None:
+    clock = Clock()
+    observer = Headers(clock=clock, hub=Hub(ollama=str(tmp_path)), interval=60.0)
+
+    def look() -> Known | None:
+        return observer.look("ollama:qwen3", "/")
+
+    eventually(lambda: isinstance(look(), Unknown))
+    pulled(tmp_path, "registry.ollama.ai/library/qwen3/latest", layers(DIGEST))
+    clock.now += 61.0
+    eventually(lambda: isinstance(look(), Weights))
+    pulled(tmp_path, "registry.ollama.ai/library/qwen3/latest", layers())
+    clock.now += 61.0
+    eventually(lambda: isinstance(look(), Unknown))
+
+
 def test_a_redirect_is_followed_and_takes_no_token_along(hub: LocalHub) -> None:
     with local_hub() as elsewhere:
         hub.way = server.redirect(elsewhere.base)
@@ -271,8 +426,9 @@ def test_what_is_passed_over_is_not_fetched_where_the_server_knows_ranges(hub: L
 
 def test_nobody_there_and_what_is_not_understood_is_told() -> None:
     assert why(ask("hf:org/repo/a.gguf")).startswith("cannot read hf:org/repo/a.gguf: ")
-    assert why(ask("ollama:qwen3:4b")) == "cannot read headers of ollama: sources; write memory"
-    assert "no http address" in why(headers.read("hf:o/r/a.gguf", "/", hub=Hub(endpoint="file:///etc")))
+    assert "no http address" in why(
+        headers.read("hf:o/r/a.gguf", "/", hub=Hub(endpoint="file:///etc", cache="/nowhere"))
+    )
 
 
 # in the daemon
@@ -331,7 +487,7 @@ def test_a_file_is_read_again_only_when_it_changed(tmp_path: Path) -> None:
 
 def test_what_is_far_away_is_asked_for_once_and_after_a_failure_ever_later(hub: LocalHub) -> None:
     clock = Clock()
-    observer = Headers(clock=clock, hub=Hub(endpoint=hub.base))
+    observer = Headers(clock=clock, hub=Hub(endpoint=hub.base, cache="/nowhere"))
 
     def look() -> Known | None:
         return observer.look("hf:org/repo/a.gguf", "/")
@@ -355,7 +511,7 @@ def test_a_reading_that_hangs_is_unknown_after_the_deadline_and_keeps_nobody_wai
 ) -> None:
     hub.way = server.hang
     clock = Clock()
-    observer = Headers(clock=clock, hub=Hub(endpoint=hub.base), deadline=30.0)
+    observer = Headers(clock=clock, hub=Hub(endpoint=hub.base, cache="/nowhere"), deadline=30.0)
     assert observer.look("hf:org/repo/a.gguf", "/") is None
     eventually(lambda: hub.asked)
     gguf_files.write(tmp_path / "a.gguf", VALUES, TENSORS)

@@ -37,13 +37,14 @@ class Probes:
 
     def __init__(self):
         self.ready = True
+        self.since = 5.0
 
     def watch(self, instance): ...
     def forget(self, slot): ...
     def end(self, slot, run): ...
 
     def readiness(self, slot):
-        return (Ready(since=5.0), True) if self.ready else (NotReady(), False)
+        return (Ready(since=self.since), True) if self.ready else (NotReady(), False)
 
 
 class Box:
@@ -90,8 +91,8 @@ class Box:
         self.look()
         self.reading()
         memory = settled(Memory(), fleet(text), self.look())
-        keep(self.kept, memory)
-        assert lasting(read_kept(self.kept)) == lasting(memory)
+        if lasting(memory) != lasting(Memory()):
+            keep(self.kept, memory)
         return read_kept(self.kept)
 
 
@@ -136,6 +137,7 @@ def test_a_log_is_read_once_for_each_run_when_that_becomes_ready(tmp_path):
     assert box.reads == []
     for ready in (True, True, False, True):
         box.probes.ready = ready
+        box.probes.since += 1.0
         box.look.changed("chat/0")
         box.look()
         box.reading()
