@@ -1,18 +1,20 @@
 """What every engine's dialect is made of: from a model and its place to a command line."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from posixpath import join, normpath
+from typing import NamedTuple
 
 from reconciler.model.fleet import Workload
 from reconciler.model.kinds import Model, SecretRef
+from reconciler.model.noun import noun
 from reconciler.model.observation import Gpu, Host
 from reconciler.model.status import Reason
 
 LOOPBACK = "127.0.0.1"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@noun
 class Where:
     """The place that the planner chose."""
 
@@ -25,12 +27,11 @@ class Where:
     host: Host
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
+class Command(NamedTuple):
     """How to run it there."""
 
     argv: tuple[str, ...]
-    env: Mapping[str, str | SecretRef] = field(default_factory=dict[str, str | SecretRef])
+    env: Mapping[str, str | SecretRef]
     files: tuple[str, ...] = ()
     """Files that must be readable."""
 
@@ -79,4 +80,5 @@ def hub_parts(source: str) -> tuple[str, str | None, str | None]:
 
 def visible_devices(where: Where) -> dict[str, str | SecretRef]:
     """The variables that show an engine its GPUs and no others, by UUID: indices shift."""
-    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": ",".join([gpu.uuid for gpu in where.gpus])}
+    uuids = ",".join([gpu.uuid for gpu in where.gpus]) if where.gpus else ""
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": uuids}

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from reconciler.model.kinds import Engine, Health, Node, Update, Workable
+from reconciler.model.noun import noun
 from reconciler.model.source import Problem, Revision, Source
 
 
@@ -32,7 +33,7 @@ class Needs:
     """A fixed port, one from the node's range, or none."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@noun
 class Workload:
     """What the planner sees of anything that runs. Made by `engines` from a resource."""
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from reconciler.model.kinds import SecretRef
+from reconciler.model.noun import noun
 from reconciler.model.status import Reason
 
 
@@ -51,7 +52,7 @@ class Size:
     """How far an estimate may be off, as a share: 0.08 is printed ±8 %."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@noun
 class Launch:
     """Everything that is needed to start one run of an instance: the executor decides nothing."""
 
@@ -88,7 +89,7 @@ class Launch:
     strikes: Strikes = Strikes()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@noun
 class Start:
     """Start a run that is not running."""
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from reconciler.model.noun import noun
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Problem:
@@ -22,7 +24,7 @@ class Problem:
         return where + (f"{self.key}: {self.message}" if self.key else self.message)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@noun
 class Source:
     """Where a resource is declared."""
 
