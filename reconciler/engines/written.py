@@ -14,7 +14,6 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 from pydantic import PlainSerializer
 from pydantic_core import PydanticUndefined, to_json
 
-from reconciler.engines.dialect import scheme
 from reconciler.model.kinds import Engine, Spec, Workable, change_class
 from reconciler.model.quantity import write_duration, write_size
 
@@ -37,7 +36,7 @@ def settings(spec: Workable, used: Engine | None, directory: str) -> tuple[str, 
     engine = _json(_written(used)[0]) if used is not None else b"{}"
     restarts, lives = _json(restart), _json(live)
     fingerprint = restarts + engine
-    if spec.kind == "Model" and scheme(spec.source) == "file":
+    if spec.kind == "Model" and spec.source.startswith("file:"):
         fingerprint += directory.encode()
     text = f"[{restarts.decode()},{lives.decode()},{engine.decode()}]"
     return text, _hash(fingerprint), _hash(lives)
@@ -111,12 +110,19 @@ def _fields(kind: type[Spec]) -> tuple[_Field, ...]:
     made: list[_Field] = []
     for name, field in kind.model_fields.items():
         marks = {*_marks(field.metadata, field.annotation)}
-        plain = _sized if write_size in marks else None if marks <= _EASY else _plain
+        plain = _sized if write_size in marks else None if marks <= _EASY else _maker(field.annotation)
         default = field.get_default(call_default_factory=True)
         if plain is not None and default is not PydanticUndefined:
             default = plain(default)
         made.append(_Field(name, default, plain, change_class(kind, name) == "live"))
     return tuple(made)
+
+
+def _maker(annotation: Any) -> Callable[[Any], Any]:
+    """What makes JSON of a value of this type."""
+    if get_origin(annotation) is dict:
+        return _mapping
+    return _whole if isinstance(annotation, type) and issubclass(annotation, Spec) else _plain
 
 
 def _marks(metadata: list[Any], annotation: Any) -> Iterator[object]:
