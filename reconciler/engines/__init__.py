@@ -22,6 +22,7 @@ DIALECTS: dict[str, Dialect] = {"llamacpp": llamacpp.DIALECT, "vllm": vllm.DIALE
 LATER = ("sglang", "ollama", "tgi", "triton")
 """Engines of the language that this version does not drive."""
 
+Port = int | Literal["leased"] | None
 _GIB = 2**30
 
 
@@ -43,8 +44,11 @@ def workload(spec: Workable, *, source: Source, directory: str, engines: Mapping
     template_used: Engine | None = None
     if spec.kind == "Service":  # isinstance() of a pydantic class runs Python where the answer is no
         engine, cpu = "command", True
-        refusal = _service_refusal(spec)
+        places = template.places(spec)
+        port = spec.port or ("leased" if "port" in places else None)
+        refusal = _service_refusal(spec, places)
     else:
+        port = "leased"
         engine = spec.engine or default_engine(spec.source)
         template_used = engines.get(engine)
         dialect = DIALECTS.get(engine)
@@ -60,7 +64,7 @@ def workload(spec: Workable, *, source: Source, directory: str, engines: Mapping
         template=template_used,
         source=source,
         directory=directory,
-        needs=_needs(spec, cpu=cpu),
+        needs=_needs(spec, cpu, port),
         replicas=spec.bounds,
         priority=spec.priority,
         health=spec.health,
@@ -72,43 +76,38 @@ def workload(spec: Workable, *, source: Source, directory: str, engines: Mapping
     )
 
 
-def _service_refusal(spec: Service) -> str | None:
-    texts = (*spec.command, *[value for value in spec.env.values() if isinstance(value, str)])
-    place = template.unknown_place(texts, Service)
+def _service_refusal(spec: Service, places: list[str]) -> str | None:
+    place = template.unknown_place(spec, places) if places else None
     if place is not None:
         return f"cannot fill in {{{place}}}; choose {{port}}, {{name}} or {{index}}, or write {{{{ for a brace"
-    if spec.health.path is not None and spec.port is None and not template.names_port(spec):
+    if spec.health.path is not None and spec.port is None and "port" not in places:
         return "cannot probe health.path without a port; name {port} in the command, or give port"
     return None
 
 
 def _model_refusal(spec: Model, engine: str, used: Engine | None, dialect: Dialect | None) -> str | None:
     if used is not None:
-        texts = (*used.command, *(value for value in used.env.values() if isinstance(value, str)))
-        place = template.unknown_place(texts, Model)
+        place = template.unknown_place(used, template.places(used))
         return f"cannot fill in {{{place}}} of engine {engine}; see the manual of kind Engine" if place else None
-    known = ", ".join((*DIALECTS, "or the name of a kind: Engine"))
-    if dialect is None and engine in LATER:
-        return f"cannot be {engine} yet: this version does not drive it; choose {known}"
     if dialect is None:
+        known = ", ".join((*DIALECTS, "or the name of a kind: Engine"))
+        if engine in LATER:
+            return f"cannot be {engine} yet: this version does not drive it; choose {known}"
         return f"cannot be {engine}: nothing declares such an engine; choose {known}"
-    if scheme(spec.source) not in dialect.sources:
+    kind = scheme(spec.source)
+    if kind not in dialect.sources:
         schemes = ", ".join(f"{name}:" for name in dialect.sources)
-        return f"cannot take {scheme(spec.source)}: sources with {engine}; choose one of {schemes}"
+        return f"cannot take {kind}: sources with {engine}; choose one of {schemes}"
     if spec.params:
         return f"cannot take params with {engine}; params are for a kind: Engine, write args"
     return None
 
 
-def _needs(spec: Workable, *, cpu: bool) -> Needs:
+def _needs(spec: Workable, cpu: bool, port: Port) -> Needs:
     wish = spec.gpus
     memory = None if spec.memory == "auto" else spec.memory
-    if spec.kind == "Model":
-        port = "leased"
-        wish = spec.tensor_parallel if wish is None else wish
-    else:
-        port = spec.port or ("leased" if template.names_port(spec) else None)
-        wish = 0 if wish is None else wish
+    if wish is None:
+        wish = spec.tensor_parallel if spec.kind == "Model" else 0
     if wish is None or isinstance(wish, int):
         made = _few_needs(wish, cpu, memory, port)
         return replace(made, labels=spec.nodes) if spec.nodes else made
@@ -126,7 +125,7 @@ def _needs(spec: Workable, *, cpu: bool) -> Needs:
 
 
 @lru_cache(maxsize=1024)
-def _few_needs(gpus: int | None, cpu: bool, memory: int | None, port: int | Literal["leased"] | None) -> Needs:
+def _few_needs(gpus: int | None, cpu: bool, memory: int | None, port: Port) -> Needs:
     """What most ask for; one object for all that ask for the same."""
     return Needs(gpus=gpus, cpu=cpu, memory=memory, port=port)
 
@@ -155,19 +154,20 @@ def launch(
         command = DIALECTS[what.engine].render(what, spec, where)
     if isinstance(command, Refusal):
         return command
-    cache = {"HF_HOME": node.cache.path, "LLAMA_CACHE": node.cache.path} if node.cache is not None else {}
-    own = spec.env if spec.kind == "Model" else {}
+    env = {**command.env, **spec.env} if spec.kind == "Model" else command.env
+    if node.cache is not None:
+        env = {"HF_HOME": node.cache.path, "LLAMA_CACHE": node.cache.path, **env}
     return Launch(
         slot=slot,
         run=run,
         source=what.source.path,
         engine=what.engine,
         argv=command.argv,
-        env={**cache, **command.env, **own},
+        env=env,
         directory=spec.directory if spec.kind == "Service" else None,
         node=machine,
-        gpus=tuple([gpu.uuid for gpu in gpus]),
-        indices=tuple([gpu.index for gpu in gpus]),
+        gpus=tuple([gpu.uuid for gpu in gpus]) if gpus else (),
+        indices=tuple([gpu.index for gpu in gpus]) if gpus else (),
         memory=size.memory,
         basis=size.basis,
         within=size.within,

@@ -14,27 +14,17 @@ _MODEL_NAMES = ("source", "port", "name", "index", "context", "parallel", "gpus"
 _SERVICE_NAMES = ("port", "name", "index")
 
 
-def unknown_place(texts: tuple[str, ...], kind: type[Model] | type[Service]) -> str | None:
-    """The first `{…}` that could never be filled in, or None."""
-    known = _MODEL_NAMES if kind is Model else _SERVICE_NAMES
-    for name in _places(texts):
-        if name not in known and not (kind is Model and name.startswith("params.")):
-            return name
-    return None
+def places(of: Engine | Service) -> list[str]:
+    """The names in `{…}` of its command and its environment, in the order they are written."""
+    text = "\n".join([*of.command, *[value for value in of.env.values() if isinstance(value, str)]])
+    return [name for name in _PLACE.findall(text) if name] if "{" in text else []
 
 
-def names_port(service: Service) -> bool:
-    """Whether the command or an environment variable asks for a port."""
-    return "port" in _places((*service.command, *[value for value in service.env.values() if isinstance(value, str)]))
-
-
-def _places(texts: tuple[str, ...]) -> list[str]:
-    """The names in `{…}`, in the order they are written."""
-    found: list[str] = []
-    for text in texts:
-        if "{" in text:
-            found += [name for name in _PLACE.findall(text) if name]
-    return found
+def unknown_place(of: Engine | Service, names: list[str]) -> str | None:
+    """Of its places, the first that could never be filled in, or None."""
+    if of.kind == "Service":
+        return next((name for name in names if name not in _SERVICE_NAMES), None)
+    return next((name for name in names if name not in _MODEL_NAMES and not name.startswith("params.")), None)
 
 
 def _fill(text: str, values: Mapping[str, Any]) -> str | None:
