@@ -140,6 +140,8 @@ class Room:
 
 def labelled(needs: Needs, nodes: Mapping[str, Node]) -> list[str] | NoRoom:
     """The machines that a workload may run on, this one first; or why there is none."""
+    if not needs.labels:
+        return list(nodes)
     found = [name for name, node in nodes.items() if needs.labels.items() <= node.labels.items()]
     if found:
         return found
