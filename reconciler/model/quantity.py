@@ -57,26 +57,27 @@ def write_size(size: int) -> str:
 
 def parse_duration(value: object) -> timedelta:
     """`90s`, `10m`, `1h30m` or a plain number of seconds → timedelta. Raises ValueError with what to write."""
+    if isinstance(value, str) and len(value) <= _LONGEST_WRITTEN:
+        return _written(value)
     if isinstance(value, timedelta):
         return value
-    seconds = -1.0
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        seconds = float(value)
-    elif isinstance(value, str) and len(value) <= _LONGEST_WRITTEN:
-        seconds = _seconds(value)
-    if not 0 <= seconds <= _LONGEST:
-        raise ValueError("write a duration such as 90s or 10m, or a number of seconds, up to a year")
-    return timedelta(seconds=seconds)
+    return _duration(float(value) if isinstance(value, int | float) and not isinstance(value, bool) else -1.0)
 
 
 @lru_cache(maxsize=256)
-def _seconds(value: str) -> float:
-    """Of `1h30m`; below 0 where it is no duration. People write a few of them again and again."""
+def _written(value: str) -> timedelta:
+    """Of `1h30m`. People write a few of them again and again."""
     text = value.strip()
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
-        return -1.0
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+        return _duration(-1.0)
+    return _duration(sum(float(number) * _SECONDS[unit] for number, unit in parts))
+
+
+def _duration(seconds: float) -> timedelta:
+    if not 0 <= seconds <= _LONGEST:
+        raise ValueError("write a duration such as 90s or 10m, or a number of seconds, up to a year")
+    return timedelta(seconds=seconds)
 
 
 def print_duration(value: timedelta | float) -> str:
