@@ -70,7 +70,10 @@ class Facts:
 
     def present(self, workload: Workload) -> int:
         """How many of its slots, from the first, it takes to hold all that is there of it."""
-        slots = (slot(workload.name, index) for index in range(workload.replicas[1]))
+        fewest, most = workload.replicas
+        if fewest == most:
+            return fewest
+        slots = (slot(workload.name, index) for index in range(most))
         return scaling.present(workload, (self.instances[text] for text in slots if text in self.instances))
 
     def owes(self, slot: str, workload: Workload) -> bool:

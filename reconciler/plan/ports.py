@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from itertools import filterfalse
 from typing import Literal
 
 from reconciler.model.kinds import Node
@@ -79,11 +78,10 @@ class Ports:
             return taken(wish) if self._is_taken(wish) else wish
         if before is not None and before in self.leasable and not self._is_taken(before):
             return before
-        free = filterfalse(self.taken.__contains__, self.leasable[self.next :])
-        port = next(filterfalse(self.spoken_for.__contains__, free), None)
-        if port is not None:
-            self.next = self.leasable.index(port)
-            return port
+        for port in self.leasable[self.next :]:
+            if port not in self.taken and port not in self.spoken_for:
+                self.next = self.leasable.index(port)
+                return port
         back = sorted(self.spoken_for.intersection(self.leasable) - self.taken)
         if back:
             return back[0]
