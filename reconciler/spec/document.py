@@ -27,18 +27,18 @@ _BEFORE = r"""(?<![^\s,\[\]{}:?'"-]"""  # what a token may follow: a break, a sp
 _NUMBER = r"0[box](?<![^-+\s,\[{:]0.)"  # the fast parser takes 0b1 and -0x1 for numbers
 _SPECIAL = re.compile(
     rf"&{_BEFORE}&)\S|\*{_BEFORE}\*)\S|!{_BEFORE}!)"  # an anchor, an alias or a tag may begin here
-    r"|%(?<![^\r\n]%)|<<|\r(?!\n)|\0"
+    r"|%(?<![^\r\n]%)|<<|\r(?!\n)|[\0-\x08\x0b\x0c\x0e-\x1f\x7f]"
     r"|\\(?:0|x00|u0000|U00000000)"
     rf"|{_NUMBER}"
 )
 """What only the slow parser reads rightly."""
-_UNMARKED = bytes(set(range(256)) - set(b"&*!%\\\0\r<[{"))
+_UNMARKED = bytes({*b"\t\n", *range(0x20, 0x7F), *range(0x80, 0x100)} - set(b"&*!%\\<[{"))
 _ODD_NUMBER = re.compile("0[box]")
 """Where nothing but what is unmarked stands, and no such number, nothing is special."""
-_FOREIGN = re.compile("[\x85\u2028\u2029\ufeff]")
+_FOREIGN = re.compile("[\x80-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_MARKER = re.compile(r"\n(?:---|\.\.\.)")
-_BEGINNING = re.compile(r"(?:[ \t\r]*(?:#[^\n]*)?\n)*")
+_BEGINNING = re.compile(r"(?: *(?:#[^\n]*)?\r?\n)*")
+_loads = cast("Callable[[str], Plain]", ryaml.loads)  # pyright: ignore[reportPrivateImportUsage]
 _loads_all = cast("Callable[[str], list[Plain] | None]", ryaml.loads_all)  # pyright: ignore[reportPrivateImportUsage]
 _parse = cast("Callable[..., Iterator[yaml.Event]]", yaml.parse)  # pyright: ignore[reportUnknownMemberType]
 _LONG_LINE = 4096
@@ -84,10 +84,11 @@ def read_fast(texts: Sequence[str]) -> list[list[tuple[Plain, int]] | None]:
 
     Stage by stage for all, not text by text: a processor whose caches hold one stage at a time is a fifth faster.
     """
+    begun = [(text, _begin(text)) for text in texts]
     simple = [_is_simple(text) for text in texts]
-    loaded = [_load(text) if is_simple else None for text, is_simple in zip(texts, simple, strict=True)]
+    loaded = [_load(*each) if is_simple else None for each, is_simple in zip(begun, simple, strict=True)]
     sure = [found if found is not None and _is_sure(found) else None for found in loaded]
-    return [None if found is None else _located(text, found) for text, found in zip(texts, sure, strict=True)]
+    return [None if found is None else _located(*each, found) for each, found in zip(begun, sure, strict=True)]
 
 
 def _is_simple(text: str) -> bool:
@@ -101,9 +102,17 @@ def _is_simple(text: str) -> bool:
     return not _is_heavy(text, len(marks) - len(odd))
 
 
-def _load(text: str) -> list[Plain] | None:
+def _begin(text: str) -> int | None:
+    """Where its one document begins, behind comments; None where it may have several."""
+    if "\n---" in text or "\n..." in text or text.startswith(("---", "...")):
+        return None
+    before = _BEGINNING.match(text)
+    return before.end() if before is not None else 0
+
+
+def _load(text: str, begin: int | None) -> list[Plain] | None:
     try:
-        return _loads_all(text) or []
+        return (_loads_all(text) or []) if begin is None else [_loads(text[begin:])]
     except ValueError:
         return None
 
@@ -116,12 +125,10 @@ def _is_sure(found: list[Plain]) -> bool:
     return True
 
 
-def _located(text: str, found: list[Plain]) -> list[tuple[Plain, int]] | None:
+def _located(text: str, begin: int | None, found: list[Plain]) -> list[tuple[Plain, int]] | None:
     """Each document that is not empty, with its first line."""
-    if len(found) == 1 and found[0] is not None and _MARKER.search(text) is None:
-        before = _BEGINNING.match(text)
-        if before is not None and not text.startswith(("---", "...")):
-            return [(found[0], text.count("\n", 0, before.end()) + 1)]
+    if begin is not None:
+        return [(data, text.count("\n", 0, begin) + 1) for data in found if data is not None]
     lines = _first_lines(text.split("\n"))
     if len(lines) != len(found):
         return [] if found == [None] and not lines else None
