@@ -24,20 +24,20 @@ Plain: TypeAlias = "bool | int | float | str | list[Plain] | dict[str, Plain] | 
 """What a document is made of."""
 
 _BEFORE = r"""(?<![^\s,\[\]{}:?'"-]"""  # what a token may follow: a break, a space, an indicator
-_NUMBER = r"0[box](?<![^-+\s,\[{:]0.)"  # the fast parser takes 0b1 and -0x1 for numbers
 _SPECIAL = re.compile(
     rf"&{_BEFORE}&)\S|\*{_BEFORE}\*)\S|!{_BEFORE}!)"  # an anchor, an alias or a tag may begin here
-    r"|%(?<![^\r\n]%)|<<|\r(?!\n)|[\0-\x08\x0b\x0c\x0e-\x1f\x7f]"
+    r"|%(?<![^\r\n]%)|<<|\r(?!\n)"
     r"|\\(?:0|x00|u0000|U00000000)"
-    rf"|{_NUMBER}"
+    "|[\x85\u2028\u2029\ufeff]"
 )
 """What only the slow parser reads rightly."""
+_NUMBER = re.compile(r"0[box](?<![^-+\s,\[{:]0.)")
+"""The same: the fast parser takes 0b1 and -0x1 for numbers."""
 _UNMARKED = bytes({*b"\t\n", *range(0x20, 0x7F), *range(0x80, 0x100)} - set(b"&*!%\\<[{"))
-_ODD_NUMBER = re.compile("0[box]")
-"""Where nothing but what is unmarked stands, and no such number, nothing is special."""
-_FOREIGN = re.compile("[\x80-\x9f\u2028\u2029\ud800-\udfff\ufeff\ufffe\uffff]")
+"""Where nothing but this stands, all of it ASCII, nothing is special or forbidden."""
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_BEGINNING = re.compile(r"(?: *(?:#[^\n]*)?\r?\n)*")
+_MARKER = re.compile(r"\n(?:---|\.\.\.)")
+_BEGINNING = re.compile(r"(?:#[^\n]*+\n| *+(?:#[^\n]*+)?\r?\n)*+")
 _loads = cast("Callable[[str], Plain]", ryaml.loads)  # pyright: ignore[reportPrivateImportUsage]
 _loads_all = cast("Callable[[str], list[Plain] | None]", ryaml.loads_all)  # pyright: ignore[reportPrivateImportUsage]
 _parse = cast("Callable[..., Iterator[yaml.Event]]", yaml.parse)  # pyright: ignore[reportUnknownMemberType]
@@ -95,16 +95,16 @@ def _is_simple(text: str) -> bool:
     """Whether the fast parser may try. Nearly every text shows at a glance that it is neither odd nor heavy."""
     marks = text.encode("utf-8", "surrogatepass").translate(None, _UNMARKED)
     odd = marks.translate(None, b"[{")
-    if (odd or _ODD_NUMBER.search(text) is not None) and _SPECIAL.search(text) is not None:
+    if (odd or not text.isascii()) and (_SPECIAL.search(text) or _FORBIDDEN.search(text)):
         return False
-    if not text.isascii() and _FOREIGN.search(text) is not None:
+    if _NUMBER.search(text) is not None:
         return False
     return not _is_heavy(text, len(marks) - len(odd))
 
 
 def _begin(text: str) -> int | None:
     """Where its one document begins, behind comments; None where it may have several."""
-    if "\n---" in text or "\n..." in text or text.startswith(("---", "...")):
+    if _MARKER.search(text) is not None or text.startswith(("---", "...")):
         return None
     before = _BEGINNING.match(text)
     return before.end() if before is not None else 0
