@@ -1,4 +1,7 @@
-"""B8: 10,000 spec files → validated plan, cold; and one changed file of them."""
+"""B8: 10,000 spec files → validated plan, cold; and one changed file of them.
+
+Cold is a loader that knows of no file; the files are in the page cache, and the modules are imported.
+"""
 
 import gc
 import hashlib
@@ -8,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import ryaml
 import yaml
@@ -131,6 +135,22 @@ def read_all(paths: list[str], use: Callable[[bytes], object]) -> None:
         os.close(fd)
 
 
+class _Split(NamedTuple):
+    """CPU seconds of one pass."""
+
+    load: float
+    plan: float
+
+    @property
+    def all(self) -> float:
+        return self.load + self.plan
+
+
+def _middle(passes: list[_Split]) -> _Split:
+    """The median pass, as a whole: its parts add up."""
+    return sorted(passes, key=lambda one: one.all)[len(passes) // 2]
+
+
 def rows(quick: bool) -> list[Row]:
     """Cold and warm, with peers in between."""
     count, passes = (500, 2) if quick else (10_000, 5)
@@ -138,83 +158,67 @@ def rows(quick: bool) -> list[Row]:
         root = Path(scratch) / "fleet.d"
         root.mkdir()
         paths = fill(root, count)
-        cold = _cold(root, paths, passes)
+        cold, peers = _cold(root, paths, passes)
         change = _change(root, count, 5 * passes)
     files = f"{count:,} files"
     return [
         Row(
             bench="B8",
             measure=f"{files}, cold: load and plan, CPU s",
-            ours=cold["all"],
-            peer=cold["csafe"],
+            ours=cold.all,
+            peer=peers["csafe"],
             peer_name="CSafeLoader alone",
             target="<= 0.8",
-            good=None if quick else cold["all"] <= 0.8,
+            good=None if quick else cold.all <= 0.8,
         ),
-        Row(
-            bench="B8",
-            measure=f"{files}, cold: load alone, CPU s",
-            ours=cold["load"],
-            peer=cold["ryaml"],
-            peer_name="ryaml alone",
-            target="<= 0.5",
-            good=None if quick else cold["load"] <= 0.5,
-        ),
-        Row(
-            bench="B8",
-            measure=f"{files}: read and hashed, CPU s (the floor)",
-            ours=cold["hash"],
-            target="",
-            good=None,
-        ),
+        _part(f"{files}, cold: of it the load, CPU s", cold.load, peers["ryaml"], "ryaml alone"),
+        _part(f"{files}, cold: of it the plan, CPU s", cold.plan),
+        _part(f"{files}: read and hashed, CPU s (the floor)", peers["hash"]),
         Row(
             bench="B8",
             measure=f"one of {files} changed: load and plan, CPU ms",
-            ours=change["all"] * 1e3,
+            ours=change.all * 1e3,
             target="<= 5",
-            good=None if quick else change["all"] <= 0.005,
+            good=None if quick else change.all <= 0.005,
         ),
-        Row(
-            bench="B8",
-            measure=f"one of {files} changed: load alone, CPU ms",
-            ours=change["load"] * 1e3,
-            target="<= 0.5",
-            good=None if quick else change["load"] <= 0.0005,
-        ),
+        _part(f"one of {files} changed: of it the load, CPU ms", change.load * 1e3),
+        _part(f"one of {files} changed: of it the plan, CPU ms", change.plan * 1e3),
     ]
 
 
-def _cold(root: Path, paths: list[str], passes: int) -> dict[str, float]:
-    """CPU seconds, medians of passes that take turns."""
-    times: dict[str, list[float]] = {name: [] for name in ("load", "all", "csafe", "ryaml", "hash")}
+def _part(measure: str, ours: float, peer: float | None = None, peer_name: str = "") -> Row:
+    """A figure without a target of its own."""
+    return Row(bench="B8", measure=measure, ours=ours, peer=peer, peer_name=peer_name, target="", good=None)
+
+
+def _cold(root: Path, paths: list[str], passes: int) -> tuple[_Split, dict[str, float]]:
+    """Ours and the medians of peers, CPU seconds, of passes that take turns."""
+    ours: list[_Split] = []
+    times: dict[str, list[float]] = {name: [] for name in ("csafe", "ryaml", "hash")}
     for _ in range(passes):
         loader = Loader(str(root), clock=time.monotonic)
-        fleets: list[Fleet] = []
-        load = took(lambda loader=loader, fleets=fleets: fleets.append(loader.load().fleet))
-        planned = took(lambda fleets=fleets: _started(fleets[0]))
-        times["load"].append(load)
-        times["all"].append(load + planned)
-        del loader, fleets
+        begun = time.process_time()
+        fleet = loader.load().fleet
+        loaded = time.process_time()
+        decided = decide(fleet, {})
+        ours.append(_Split(loaded - begun, time.process_time() - loaded))
+        if fleet.problems or decided.blocked or len(decided.actions) != len(fleet.slots):
+            raise RuntimeError(f"not all could be planned: {fleet.problems[:1]} {decided.blocked[:1]}")
+        del loader, fleet, decided
         gc.unfreeze()  # the loader froze what it made, as is right where it is the only one
         gc.collect()
         times["csafe"].append(took(lambda: read_all(paths, lambda data: yaml.load(data, yaml.CSafeLoader))))
         times["ryaml"].append(took(lambda: read_all(paths, lambda data: _loads(data.decode()))))
         times["hash"].append(took(lambda: read_all(paths, lambda data: hashlib.blake2b(data).digest())))
-    return {name: statistics.median(found) for name, found in times.items()}
+    return _middle(ours), {name: statistics.median(found) for name, found in times.items()}
 
 
-def _started(fleet: Fleet) -> None:
-    decided = decide(fleet, {})
-    if fleet.problems or decided.blocked or len(decided.actions) != len(fleet.slots):
-        raise RuntimeError(f"not all could be planned: {fleet.problems[:1]} {decided.blocked[:1]}")
-
-
-def _change(root: Path, count: int, passes: int) -> dict[str, float]:
+def _change(root: Path, count: int, passes: int) -> _Split:
     """CPU seconds from the hint to the plan, in a fleet where all else is healthy."""
     loader = Loader(str(root), clock=time.monotonic)
     instances = healthy(decide(loader.load().fleet, {}))
     observation = Observation(host=HOST, instances=instances, healthy=healthy_of(instances))
-    times: dict[str, list[float]] = {"load": [], "all": []}
+    ours: list[_Split] = []
     for turn in range(passes):
         index = 3 * (turn * 37 % (count // 3))
         path = f"team-{index % 50:02}/m{index:05}.yaml"
@@ -225,11 +229,10 @@ def _change(root: Path, count: int, passes: int) -> dict[str, float]:
         fleet = loader.load().fleet
         loaded = time.process_time()
         decided = plan(fleet, observation, {}, Memory(), 1000.0)
-        times["all"].append(time.process_time() - begun)
-        times["load"].append(loaded - begun)
+        ours.append(_Split(loaded - begun, time.process_time() - loaded))
         if {action.slot.partition("/")[0] for action in decided.actions} != {f"chat-{index:05}"}:
             raise RuntimeError(f"one change, but the plan is {str(decided)[:200]}")
         loader.touch(frozenset({path}))
         (root / path).write_text(text)
         loader.load()
-    return {name: statistics.median(found) for name, found in times.items()}
+    return _middle(ours)
