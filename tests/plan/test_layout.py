@@ -157,6 +157,39 @@ def test_who_runs_stays_where_strangers_came_but_nobody_joins() -> None:
     assert where(answer) == {"a": "n0", "b": "-"}
 
 
+def ram(slot: str, host: int, priority: int = 100, *, runs: bool = False, **more: object) -> Item:
+    """A replica without cards, of so many GiB of host RAM."""
+    made = item(slot, None, priority, count=0, host=host * GIB, **more)
+    return replace(made, at=Place(node="n", cards=())) if runs else made
+
+
+def test_of_what_takes_ram_alone_the_lowest_priority_gives_way_and_no_more_than_it_takes() -> None:
+    runs = ram("low", 20, 1, runs=True), ram("mid", 20, 50, runs=True), ram("same", 20, runs=True)
+    answer = place(box(host=64), *runs, ram("new", 20))
+    assert [(victim.slot, victim.gained) for victim in answer.victims] == [("low", ("new",))]
+
+
+def test_among_many_the_fewest_give_way_for_ram() -> None:
+    runs = [ram(f"low{number:02}", 1 + number, 1, runs=True) for number in range(40)]
+    answer = solve(replace(box(host=820), items=(*runs, ram("new", 39))))
+    assert {victim.slot for victim in answer.victims} == {"low39"}
+
+
+def test_what_runs_in_more_ram_than_there_is_stays_and_keeps_nobody_out_who_needs_none() -> None:
+    runs = ram("a", 40, runs=True), ram("b", 40, runs=True)
+    answer = solve(replace(box(80, host=64), items=(*runs, item("card", 10), ram("new", 1))))
+    assert not answer.victims
+    assert {slot: at is not None for slot, at in answer.places.items()} == {
+        "a": True, "b": True, "card": True, "new": False,
+    }  # fmt: skip
+
+
+def test_a_higher_priority_gets_ram_only_once_enough_of_too_much_has_gone() -> None:
+    runs = ram("a", 40, 1, runs=True), ram("b", 40, 2, runs=True)
+    answer = place(box(host=64), *runs, ram("high", 10, 500))
+    assert {victim.slot for victim in answer.victims} == {"a"}
+
+
 def test_one_whose_card_is_gone_is_placed_anew() -> None:
     assert where(place(box(80), item("a", 50, at="n7"))) == {"a": "n0"}
 
@@ -186,6 +219,19 @@ def test_the_layout_is_the_best_there_is(part: int) -> None:
         assert answer.proved
         # what `preemption: never` gets of room that victims leave comes on top
         assert tiny.figures(problem, dict(answer.places)) <= tiny.best(problem), seed
+
+
+@pytest.mark.parametrize("part", range(2))
+def test_where_ram_is_short_the_layout_is_the_best_there_is_too(part: int) -> None:
+    """And stays it: asked again nothing changes."""
+    for seed in range(250 * part, 250 * part + 250):
+        problem = tiny.narrow(seed)
+        answer = solve(problem)
+        tiny.check(answer)
+        assert answer.proved
+        assert tiny.figures(problem, dict(answer.places)) <= tiny.best(problem), seed
+        again = solve(tiny.asked_again(answer))
+        assert again.places == answer.places, seed
 
 
 def test_the_order_of_the_input_does_not_matter() -> None:

@@ -31,6 +31,29 @@ def tiny(seed: int, *, most: int = 6, running: float = 0.4) -> Problem:
     return replace(problem, items=items)
 
 
+def narrow(seed: int, *, most: int = 6) -> Problem:
+    """Machines whose RAM is what is short: most replicas take no card."""
+    chance = random.Random(f"narrow {seed}")
+    machines = tuple(
+        Machine(name=f"n{number}", host=chance.choice([8, 12, 20])) for number in range(chance.randint(1, 3))
+    )
+    cards = tuple(
+        card(machine.name, index, chance.choice([10, 24]), chance)
+        for machine in machines
+        for index in range(chance.randint(0, 2))
+    )
+    items: list[Item] = []
+    for number in range(chance.randint(1, most)):
+        made = replace(
+            wish(f"s{number}", [one.uuid for one in cards], chance), host=chance.choice([0, 1, 2, 3, 5, 7, 9])
+        )
+        items.append(replace(made, count=0, allowed=None) if chance.random() < 0.6 else made)
+    problem = Problem(machines=machines, cards=cards, items=tuple(items))
+    ran = tuple(item for item in items if chance.random() < 0.5)
+    places = scattered(replace(problem, items=ran), chance)
+    return replace(problem, items=tuple(replace(item, at=places.get(item.slot)) for item in items))
+
+
 def card(node: str, index: int, total: int, chance: random.Random) -> Card:
     """One that is linked to its neighbour."""
     free = total - chance.choice([0, 0, 0, 1, 3])
@@ -46,7 +69,9 @@ def wish(slot: str, uuids: list[str], chance: random.Random) -> Item:
         memory=chance.choice([None, 2, 3, 5, 5, 7, 8, 10, 12, 20]),
         share=chance.random() < 0.85,
         host=chance.choice([0, 0, 3, 6]),
-        allowed=frozenset(chance.sample(uuids, chance.randint(1, len(uuids)))) if chance.random() < 0.2 else None,
+        allowed=frozenset(chance.sample(uuids, chance.randint(1, len(uuids))))
+        if chance.random() < 0.2 and uuids
+        else None,
         never=chance.random() < 0.1,
         cost=chance.randint(0, 9),
         standing=chance.randint(0, 2),

@@ -151,7 +151,7 @@ class Filling:
         room = self.room
         for want in sorted(wants, key=_smallest):
             for figure in (0, 1) if want.home is not None else (2,):
-                if self.work <= 0 or want.meek:
+                if self.work <= 0 or want.meek or not want.count:
                     break
                 if room.spot[want.number] is not None and (
                     want.home is None or figure == 0 or room.spot[want.number] == want.home
@@ -315,16 +315,23 @@ class Filling:
         going = {number for part in parts for number in part.soft}
         aside = {number for part in parts for number in part.loose}
         short = want.host - room.host[node] - sum(room.wants[number].host for number in going | aside)
-        if short > 0 and below > 0:
+        if short > 0 and below > self.lowest:
+            self.work -= len(room.wants) // 20
             there = [
                 other
                 for other, spot in zip(room.wants, room.spot, strict=True)
-                if spot is not None and spot[0] == node and other.host and other.priority < below
+                if spot is not None and spot[0] == node and other.host and other.priority < below and not other.fixed
             ]
-            for other in sorted(there, key=lambda other: (other.priority, other.cost, other.number)):
-                if short > 0 and not other.fixed and other.number not in going:
-                    going.add(other.number)
+            extra: list[Want] = []
+            for other in sorted(there, key=lambda other: (other.priority, other.cost, -other.host, other.number)):
+                if short > 0 and other.number not in going:
+                    extra.append(other)
                     short -= other.host
+            for other in reversed(extra[:-1]):
+                if short + other.host <= 0:
+                    extra.remove(other)
+                    short += other.host
+            going |= {other.number for other in extra}
         if short > 0 or not going | aside:
             return None
         return _Opening(

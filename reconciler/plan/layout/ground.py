@@ -74,18 +74,17 @@ class Compiled:
 
     def allowed(self, item: Item) -> tuple[int, frozenset[int] | None, frozenset[int] | None]:
         """Which cards and nodes it may use; None for all."""
-        key = item.allowed, item.nodes
+        key = item.allowed if item.count else None, item.nodes
         known = self.sets.get(key)
         if known is None:
             nodes = None
             if item.nodes is not None:
                 nodes = frozenset(self.node_number[name] for name in item.nodes if name in self.node_number)
             cards = None
-            if item.allowed is not None:
+            if item.allowed is not None and item.count:
                 cards = frozenset(self.card_number[uuid] for uuid in item.allowed if uuid in self.card_number)
-                if item.count:
-                    there = frozenset(self.ground.node_of[card] for card in cards)
-                    nodes = there if nodes is None else nodes & there
+                there = frozenset(self.ground.node_of[card] for card in cards)
+                nodes = there if nodes is None else nodes & there
             if nodes is not None and item.count:
                 within = frozenset(card for node in nodes for card in self.ground.cards_of[node])
                 cards = within if cards is None else cards & within
@@ -123,7 +122,7 @@ class Compiled:
             fixed=home is not None and (item.fixed or item.never),
             meek=meek,
             cost=item.cost,
-            size=item.count * (self.least(need) if alone else need),
+            size=item.count * (self.least(need) if alone else need) if item.count else item.host,
             kind=(item.count, alone, which, meek),
         )
 

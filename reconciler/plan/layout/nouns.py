@@ -9,7 +9,8 @@ class Machine:
 
     name: str
     host: int
-    """Bytes of host RAM that may be planned with: nothing of ours taken off."""
+    """Bytes of host RAM that may be planned with: without what is reserved and what strangers hold; nothing of ours
+    taken off. Who runs may stay where there is less than they take, and nobody joins them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

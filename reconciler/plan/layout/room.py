@@ -40,7 +40,8 @@ class Want:
     """Has no home and takes from nobody: only what is spare before anyone moves."""
     cost: int
     size: int = 0
-    """Bytes it keeps from others on all its cards: a card to itself counts as the smallest that would do."""
+    """Bytes it keeps from others on all its cards, a card to itself counting as the smallest that would do; without
+    cards, bytes of host RAM."""
     kind: tuple[object, ...] = ()
     """Equal for replicas that fit the same places."""
 
@@ -71,7 +72,9 @@ class Room:
     tenants: list[tuple[int, ...]]
     """By card, ascending: the last one is the least important."""
     host: list[int]
-    """By node."""
+    """By node. Negative where more was taken than was known."""
+    joined: list[int]
+    """By node: those who take host RAM there, and did not run there."""
     spare: list[int]
     """By card: what nobody who runs held before this decision; 0 where one has the card to itself."""
     spare_host: list[int]
@@ -99,6 +102,7 @@ class Room:
             closed=[0] * len(ground.free),
             tenants=[()] * len(ground.free),
             host=list(host),
+            joined=[0] * len(host),
             spare=[],
             spare_host=[],
             settled=[],
@@ -117,6 +121,7 @@ class Room:
             closed=self.closed.copy(),
             tenants=self.tenants.copy(),
             host=self.host.copy(),
+            joined=self.joined.copy(),
             spare=self.spare.copy(),
             spare_host=self.spare_host.copy(),
             settled=self.settled,
@@ -152,7 +157,9 @@ class Room:
             for card in cards:
                 self.spare[card] -= self.spare[card] if want.alone else need
             self.spare_host[node] -= want.host
-        self.host[node] -= want.host
+        if want.host:
+            self.host[node] -= want.host
+            self.joined[node] += spot != want.home
         self.spot[number] = spot
         self.trail.append((number, None))
 
@@ -173,7 +180,9 @@ class Room:
             for card in cards:
                 self.spare[card] += self.ground.free[card] if want.alone else want.need
             self.spare_host[node] += want.host
-        self.host[node] += want.host
+        if want.host:
+            self.host[node] += want.host
+            self.joined[node] -= spot != want.home
         self.spot[number] = None
         self.trail.append((number, spot))
 
@@ -225,7 +234,7 @@ class Room:
     def fits(self, want: Want, spot: Spot) -> bool:
         """Whether it could be put there as things are."""
         node, cards = spot
-        if self.host[node] < want.host or (want.meek and self.spare_host[node] < want.host):
+        if want.host and not self._hosts(want, node) and (spot != want.home or self.joined[node]):
             return False
         return all(self.admits(want, card) for card in cards)
 
@@ -248,6 +257,10 @@ class Room:
     def _may_enter(self, want: Want, node: int) -> bool:
         if want.nodes is not None and node not in want.nodes:
             return False
+        return not want.host or self._hosts(want, node)
+
+    def _hosts(self, want: Want, node: int) -> bool:
+        """Whether a machine has the host RAM that it needs."""
         return self.host[node] >= want.host and not (want.meek and self.spare_host[node] < want.host)
 
     def _none(self, want: Want) -> Spot | None:

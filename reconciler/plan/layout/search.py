@@ -72,7 +72,7 @@ class Search:
         meek = any(want.meek for want in self.wants)
         self.left, self.shut = room.left.copy(), room.closed.copy()
         self.crowd = [len(tenants) for tenants in room.tenants]
-        self.fresh, self.fresh_host = [0] * len(self.left), [0] * len(room.host)
+        self.fresh, self.fresh_host = [0] * len(self.left), room.joined.copy()
         self.host = room.host.copy()
         self.spare = room.spare.copy() if meek else [0] * len(self.left)
         self.spare_host = room.spare_host.copy() if meek else [0] * len(self.host)
@@ -192,7 +192,7 @@ class Search:
         usable = self._usable(position)
         host, count = self.host, want.count
         for node in self.nodes:
-            if host[node] >= want.host and (want.nodes is None or node in want.nodes):
+            if (not want.host or host[node] >= want.host) and (want.nodes is None or node in want.nodes):
                 there = (usable & self.machine[node]).bit_count()
                 if there >= count:
                     total += there - count + 1
@@ -308,7 +308,7 @@ class Search:
         for node in self.nodes:
             if want.nodes is not None and node not in want.nodes:
                 continue
-            if self.host[node] < want.host or (want.meek and self.spare_host[node] < want.host):
+            if want.host and (self.host[node] < want.host or (want.meek and self.spare_host[node] < want.host)):
                 continue
             there = usable & self.machine[node]
             if there.bit_count() < want.count:
@@ -360,7 +360,7 @@ class Search:
         node, cards = home
         if node not in self.nodes:
             return False
-        if self.host[node] < want.host and self.fresh_host[node]:
+        if want.host and self.host[node] < want.host and self.fresh_host[node]:
             return False
         for card in cards:
             if self.fresh[card] and (

@@ -10,7 +10,7 @@ from reconciler.plan.layout.room import Room, Want
 from reconciler.plan.layout.search import Search, Worth
 
 _CROWD = 14
-"""Replicas in a window, about."""
+"""Replicas in a window, about: of those that take cards; what takes host RAM alone stays where it is."""
 _NODES = 6
 _WAITING = 4
 """Others without a place that may be tried there too."""
@@ -85,7 +85,7 @@ def mend(room: Room, want: Want, figure: int, nodes: list[int], steps: int) -> t
     there = [
         other
         for other, spot in zip(room.wants, room.spot, strict=True)
-        if spot is not None and spot[0] in inside and not other.fixed and not other.meek
+        if spot is not None and spot[0] in inside and other.count and not other.fixed and not other.meek
     ]
     matter = [other for other in there if other.priority >= want.priority]
     # others who wait may take its turn, or wait instead of someone who stands there
