@@ -229,9 +229,7 @@ class _Daemon:
         seen = (fleet.workloads, fleet.revision.commit if fleet.revision else None)
         if seen[0] is not self.revision[0] or seen[1] != self.revision[1]:
             self.revision = seen
-            # what a model weighs matters where there are GPUs to place it on
-            placed = fleet.workloads.values() if self.gpus.look() != () else ()
-            self.weighing.want({source for workload in placed for source in headers.wanted(workload)})
+            self.weighing.want({source for each in fleet.workloads.values() for source in headers.wanted(each)})
             if fleet.revision is not None:
                 self.stale_revision.set()
         return fleet, loaded.look_again_at

@@ -163,7 +163,7 @@ class Loop:
 
     def _settle(self, fleet: Fleet, observation: Observation) -> None:
         """Take into memory what this look shows, and keep what is to outlive us."""
-        before, self.memory = self.memory, settled(self.memory, fleet, observation)
+        before, self.memory = self.memory, settled(self.memory, fleet, observation, self.observation)
         if lasting(self.memory) != lasting(before):
             try:
                 self.outside.keep(self.memory)

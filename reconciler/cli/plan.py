@@ -80,8 +80,6 @@ def _facts(written: Sequence[str], socket: str) -> Facts:
 
 def _weighed(fleet: Fleet, observation: Observation) -> Observation:
     """With the headers of all models whose memory is to be estimated, as far as they can be read from here."""
-    if observation.gpus == () or isinstance(observation.gpus, Unknown):
-        return observation
     sources = {source for workload in fleet.workloads.values() for source in headers.wanted(workload)}
     missing = sources - observation.weights.keys()
     if not missing:

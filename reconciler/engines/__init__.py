@@ -171,6 +171,8 @@ def launch(
         memory=size.memory,
         basis=size.basis,
         within=size.within,
+        host=size.host,
+        host_basis=size.host_basis,
         port=port,
         probe=probe(what, gpus, size.memory),
         files=command.files,

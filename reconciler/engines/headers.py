@@ -12,7 +12,7 @@ from reconciler.model.kinds import Model
 def wanted(what: Workload) -> tuple[str, ...]:
     """The sources to be read, `file:` ones by their absolute path: the model's own, and all that is loaded with it."""
     spec = what.spec
-    if not isinstance(spec, Model) or spec.gpus == 0 or spec.memory != "auto":
+    if not isinstance(spec, Model) or spec.memory != "auto":
         return ()
     sources = (spec.source, *(adapter.source for adapter in spec.adapters), *flags.beside(spec))
     return tuple(_absolute(source, what.directory) for source in sources if source is not None)

@@ -19,7 +19,7 @@ RUNTIME = 500 * 2**20
 HOST_RUNTIME = 150 * 2**20
 _FLOAT = 4
 _REPACKED = ("Q4_0", "Q4_K", "Q2_K", "Q8_0", "IQ4_NL", "MXFP4")
-"""Types that a CPU likes in another order: llama.cpp holds them twice then."""
+"""Types that a CPU likes in another order: llama.cpp copies them then, and has the file mapped beside."""
 _PARALLEL = frozenset({"falcon", "phi2"})
 """Architectures whose attention and feed-forward parts run side by side, so that one more vector is kept."""
 _COPIES = 4
@@ -70,11 +70,12 @@ def llamacpp(weights: Weights, settings: LlamaSettings, free: Sequence[int]) -> 
         compute = _inputs(weights, settings, each) + 2 * _ubatch(settings) * weights.embedding_length * _FLOAT
     twice = host.weights if not free and not settings.as_is and weights.dtype in _REPACKED else 0
     return shares, Share(
-        weights=host.weights + twice,
+        weights=host.weights,
         cache=host.cache,
         compute=compute + settings.parallel * weights.vocab * _FLOAT,
         runtime=HOST_RUNTIME,
         prompts=max(settings.prompts, 0) + _checkpoints(weights, settings, each),
+        spare=twice,
     )
 
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from reconciler.engines import flags
-from reconciler.engines.llamacpp_memory import llamacpp
-from reconciler.engines.vllm_memory import vllm
+from reconciler.engines.llamacpp_memory import HOST_RUNTIME, llamacpp
+from reconciler.engines.vllm_memory import host_of, vllm
 from reconciler.model.estimate import Estimate, Share
 from reconciler.model.fleet import Workload
 from reconciler.model.kinds import Model
@@ -56,6 +56,19 @@ def estimate(what: Workload, weights: Weights, gpus: Sequence[Gpu] = (), *, besi
             notes.append(f"nothing is known of how {what.engine} uses memory")
     made = Estimate(gpus=shares, host=host, uncertainty=error, notes=tuple(notes))
     return _with(made, what.spec, beside or Beside(), gpus)
+
+
+def runtime(what: Workload, gpus: int) -> int:
+    """Bytes of the host that its engine takes beside so many GPUs whatever the model; 0 where that is not known."""
+    if what.template is not None or not gpus:
+        return 0
+    match what.engine:
+        case "llamacpp":
+            return HOST_RUNTIME
+        case "vllm":
+            return host_of(gpus)
+        case _:
+            return 0
 
 
 def _generic(weights: Weights, model: Model, count: int) -> tuple[tuple[Share, ...], Share]:

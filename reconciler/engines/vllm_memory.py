@@ -15,7 +15,7 @@ RUNTIME = 600 * 2**20
 """Bytes of CUDA, its libraries and NCCL on each GPU."""
 GRAPHS = 700 * 2**20
 HOST = 4 * 2**30
-"""Bytes of host memory for the API server, the core and each worker's libraries."""
+"""Bytes of host memory for the API server and the core."""
 _LARGE = 70 * 2**30
 """Cards from here on get larger batches by default."""
 _SEQUENCES = {True: 1024, False: 256}
@@ -46,7 +46,12 @@ def vllm(weights: Weights, settings: VllmSettings, memory: Sequence[int]) -> tup
         runtime=RUNTIME + (0 if settings.eager else GRAPHS),
     )
     shares = tuple(_filled(needed, settings.share, each) for each in memory)
-    return shares, Share(runtime=HOST + 2**30 * count)
+    return shares, Share(runtime=host_of(count))
+
+
+def host_of(gpus: int) -> int:
+    """Bytes of the host that it takes beside so many GPUs: libraries, and buffers that are pinned for each of them."""
+    return HOST + 2**30 * gpus
 
 
 def _filled(needed: Share, share: float | None, memory: int) -> Share:

@@ -21,7 +21,8 @@ class Share:
     prompts: int = 0
     """Prompts kept for later, up to their limit."""
     spare: int = 0
-    """What the engine takes beyond its need because it was told a share of the card."""
+    """What the engine takes beyond its need: of a card of which it was told a share; of the host for weights that it
+    copied into another order, and whose pages are let go where others need them."""
 
     @property
     def total(self) -> int:
@@ -37,9 +38,14 @@ class Estimate:
     """In the order of the GPUs it was asked for; empty on the CPU."""
     host: Share = Share()
     uncertainty: float
-    """How far the totals of GPUs may be off, as a share: 0.08 is printed ±8 %."""
+    """How far the totals may be off, as a share: 0.08 is printed ±8 %."""
     notes: tuple[str, ...] = ()
     """What was assumed, in words."""
+
+    @property
+    def needed(self) -> int:
+        """Bytes of the host that it cannot do without. Prompts kept come by use up to their limit, and are measured."""
+        return self.host.total - self.host.prompts - self.host.spare
 
     @property
     def most(self) -> int:

@@ -205,7 +205,8 @@ class Runs(Resource):
     gpus: Count = None
     """GPUs for each replica: a number, or which; 0 is CPU only. Not given: as many as it needs, or none."""
     memory: Literal["auto"] | Size = "auto"
-    """GPU memory for each replica on each of its GPUs; `auto` is measured, before that estimated from its headers."""
+    """GPU memory for each replica on each of its GPUs; host memory for one that takes none. `auto` is measured, before
+    that estimated from its headers; where neither is known it takes GPUs whole, and counts nothing of the host."""
     env: Env = Field(default_factory=dict)
     """Environment variables; a value may be `{secret: name}`. Nothing else of the daemon's environment is passed on."""
     replicas: Copies = live(1)
@@ -321,6 +322,8 @@ class Node(Resource):
     kind: Literal["Node"] = "Node"
     reserved: Size = live(0)
     """Memory of each GPU that is left alone."""
+    reserved_host: Size | None = live(None)
+    """Host memory that is left alone, beside what others hold; when not given 1 GiB, or 5 % where that is more."""
     ports: str = live("9000-9999", pattern=r"^\d{1,5}-\d{1,5}$")
     """Range that instances' ports are leased from."""
     cache: Cache | None = None

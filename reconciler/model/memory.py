@@ -52,6 +52,7 @@ class Memory:
     lulls: Mapping[str, float] = field(default_factory=dict[str, float])
     """By slot: since when it is there and not needed, seconds of CLOCK_MONOTONIC."""
     measured: Mapping[str, int] = field(default_factory=dict[str, int])
-    """By fingerprint and number of GPUs: bytes that an instance was seen to take of each of them, at most."""
+    """By fingerprint and number of GPUs: bytes that an instance was seen to take of each of them, at most; with `host`
+    after that number, of the host."""
     stated: Mapping[str, int] = field(default_factory=dict[str, int])
     """The same by what the engine's log says, for where the driver does not tell of whom the memory is."""

@@ -55,15 +55,28 @@ class Host:
     """Host name, as a DNS label."""
     cpus: int
     memory: int
-    """Bytes in all."""
+    """Bytes in all; 0 where that is not known."""
     available: int
     """Bytes that can be had without swapping."""
+    at: float = 0.0
+    """When that was read, seconds of CLOCK_MONOTONIC."""
     programs: Mapping[str, str] = field(default_factory=dict[str, str])
     """Engine programs found on PATH: name → absolute path."""
     python: str = "python3"
     """The interpreter that runs Holdfast, absolute."""
     driver: str | None = None
     """Version of the NVIDIA driver."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resident:
+    """Host memory that the processes of an instance held when it was last counted."""
+
+    run: int
+    own: int
+    """Bytes that nobody gets back while they run."""
+    files: int
+    """Bytes of files that they have mapped: the kernel may drop these and read them again, so they are available."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +211,8 @@ class Observation:
     """Sources whose headers are being read for the first time."""
     stated: Mapping[str, int] = field(default_factory=dict[str, int])
     """By slot: bytes on that of its GPUs which gives most, as the log of the run that is ready says."""
+    resident: Mapping[str, Resident] = field(default_factory=dict[str, Resident])
+    """By slot: host memory of instances, as it was last counted, which is seldom."""
 
     @property
     def machines(self) -> Mapping[str, Host]:

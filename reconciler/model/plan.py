@@ -50,6 +50,9 @@ class Size:
     basis: Basis = "whole"
     within: float | None = None
     """How far an estimate may be off, as a share: 0.08 is printed ±8 %."""
+    host: int = 0
+    """Bytes of host memory; 0 where nothing is known of it."""
+    host_basis: Basis = "whole"
 
 
 @noun
@@ -78,6 +81,10 @@ class Launch:
     """How that figure was known."""
     within: float | None = None
     """How far an estimate may be off, as a share: 0.08 is printed ±8 %."""
+    host: int = 0
+    """Bytes of host memory promised; 0 where nothing is known of it."""
+    host_basis: Basis = "whole"
+    """How that figure was known."""
     port: int | None = None
     probe: Probe
     files: tuple[str, ...] = ()

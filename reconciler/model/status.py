@@ -33,6 +33,7 @@ class Reason(StrEnum):
     Lost = "Lost"
     # why nothing is done
     NoFreeGpu = "NoFreeGpu"
+    NoFreeMemory = "NoFreeMemory"
     NoNode = "NoNode"
     Waiting = "Waiting"
     PortTaken = "PortTaken"

@@ -1,4 +1,4 @@
-"""Headers of all that the fleet may place on a GPU: the last answers, put together anew only where one changed."""
+"""Headers of all whose memory no file says: the last answers, put together anew only where one changed."""
 
 import threading
 import time

@@ -10,11 +10,14 @@ from functools import lru_cache
 
 from reconciler.model.fleet import Workload
 from reconciler.model.observation import Gpu
-from reconciler.model.plan import Size
+from reconciler.model.plan import Basis, Size
 from reconciler.model.quantity import print_size
+from reconciler.model.status import Reason
 from reconciler.plan.cards import in_all, left, why_never
 from reconciler.plan.draft import Draft
-from reconciler.plan.layout import Answer, Card, Item, Machine, Problem, Seen, Victim, solve
+from reconciler.plan.hosts import ENDLESS
+from reconciler.plan.layout import Answer, Card, Item, Machine, Place, Problem, Seen, Victim, solve
+from reconciler.plan.ports import NoRoom
 from reconciler.plan.words import several
 
 
@@ -36,22 +39,50 @@ class Arrangement:
 
     def place(self, slot: str) -> tuple[Gpu, ...] | None:
         """The GPUs where a slot belongs, in order of index; None where there is no room for it."""
-        place = None if slot in self.refused else self.answer.places.get(slot)
+        place = self._place(slot)
         return None if place is None else tuple(self.draft.cards[uuid].gpu for uuid in place.cards)
+
+    def machine(self, slot: str) -> str | None:
+        """The machine where a slot belongs; None where there is no room for it."""
+        place = self._place(slot)
+        return None if place is None else place.node
+
+    def _place(self, slot: str) -> Place | None:
+        return None if slot in self.refused else self.answer.places.get(slot)
 
     def gives(self, gpus: Iterable[Gpu]) -> bool:
         """Whether memory of one of these GPUs is on its way back: from what has ended, leaves, or is to be replaced."""
         uuids, draft = {gpu.uuid for gpu in gpus}, self.draft
-        items = self.answer.items
-        going = [*draft.leaving, *draft.as_is.values(), *(items[slot] for slot in self.victims)]
         return any(draft.cards[uuid].then > draft.cards[uuid].now for uuid in uuids) or any(
-            item.at is not None and not uuids.isdisjoint(item.at.cards) for item in going
+            item.at is not None and not uuids.isdisjoint(item.at.cards) for item in self._going()
         )
+
+    def gives_host(self, machine: str) -> bool:
+        """Whether host memory of a machine is on its way back, or about to be known to be ours."""
+        ram = self.draft.rams()[machine]
+        return ram.then > ram.now or any(item.at and item.host and item.at.node == machine for item in self._going())
+
+    def _going(self) -> list[Item]:
+        items = self.answer.items
+        return [*self.draft.leaving, *self.draft.as_is.values(), *(items[slot] for slot in self.victims)]
 
     def is_yielded(self, slot: str) -> bool:
         """Whether a slot belongs where there is room only once others have been replaced that run there."""
         place = self.answer.places.get(slot)
-        return place is not None and any(self._left(uuid) < 0 for uuid in place.cards)
+        if place is None:
+            return False
+        return any(self._left(uuid) < 0 for uuid in place.cards) or self._left_of_host(place.node) < 0
+
+    def _left_of_host(self, machine: str) -> int:
+        """Bytes of host memory, in the same way."""
+        items, sizes = self.answer.items, dict[str, int]()
+        for slot, place in self.answer.places.items():
+            if place is not None and place.node == machine:
+                sizes[slot] = items[slot].host
+        for slot, item in self.draft.as_is.items():
+            if item.at is not None and item.at.node == machine:
+                sizes[slot] = max(sizes.get(slot, 0), item.host)
+        return self.draft.rams()[machine].then - sum(sizes.values())
 
     def _left(self, uuid: str) -> int:
         """Bytes that are free of a card once all are there who belong there, beside those yet to be replaced."""
@@ -88,25 +119,55 @@ class Arrangement:
         words = [f"{one}, which {turns.levels.get(one, 'is first')}" for one in sorted(before)]
         return f"waits for its turn after {several(words)}"
 
-    def why_not(self, slot: str, workload: Workload) -> str:
-        """Why there is no room for a slot, GPU by GPU."""
+    def why_not(self, slot: str, workload: Workload) -> NoRoom:
+        """Why there is no room for a slot, GPU by GPU, or machine by machine."""
         size = self.draft.size(workload)
         answer = self.refused.get(slot, self.answer)
+        if not size.gpus:
+            return NoRoom(reason=Reason.NoFreeMemory, detail=self._short(slot, workload, size))
         count = "one gpu" if size.gpus == 1 else f"{size.gpus} gpus"
         wish = f"needs {count} {_amount(size, workload)}"
         if not self.draft.cards:
-            return f"needs {count}, and this machine has none"
+            return NoRoom(reason=Reason.NoFreeGpu, detail=f"needs {count}, and this machine has none")
         found = answer.seen(slot)
         words = [(_called(self.draft.cards[seen.card.uuid].gpu), self._why(seen, workload, size)) for seen in found]
-        if workload.spec.preemption == "never" and any(self._lower(seen, workload) for seen in found):
+        if workload.spec.preemption == "never" and any(self._lower(seen.tenants, workload) for seen in found):
             wish += ", and takes from nobody (preemption: never)"
         each = [f"{gpu}: {why}" for gpu, why in words if why]
         fitting = len(words) - len(each)
+        if self._only_short(
+            slot, size, [seen.card.node for seen, (_, why) in zip(found, words, strict=True) if not why]
+        ):
+            return NoRoom(
+                reason=Reason.NoFreeMemory,
+                detail=f"{self._short(slot, workload, size)}; {count} {_amount(size, workload)} could be had",
+            )
         if 0 < fitting < size.gpus:
             each.append("the other fits" if fitting == 1 else f"the other {fitting} fit")
         elif fitting >= size.gpus:
             each.append(f"{fitting} fit, but no machine has {size.gpus} of them")
-        return "; ".join([wish, *each])
+        return NoRoom(reason=Reason.NoFreeGpu, detail="; ".join([wish, *each]))
+
+    def _only_short(self, slot: str, size: Size, fitting: list[str]) -> bool:
+        """Whether a machine has the GPUs, and not the host memory. `fitting`: the machine of each GPU that would do."""
+        left = self.refused.get(slot, self.answer).host(slot)
+        return any(left[name] < size.host and fitting.count(name) >= size.gpus for name in set(fitting))
+
+    def _short(self, slot: str, workload: Workload, size: Size) -> str:
+        """Why no machine has the host memory that a slot needs."""
+        draft, answer = self.draft, self.refused.get(slot, self.answer)
+        wish = f"needs {print_size(size.host)} of host memory{_basis(size.host_basis, size.within)}"
+        if workload.spec.preemption == "never":
+            wish += ", and takes from nobody (preemption: never)"
+        words: list[str] = []
+        machines = draft.machines(workload.needs)
+        for machine, free in answer.host(slot).items():
+            if machines is not None and machine not in machines:
+                continue
+            tenants = [one for one in answer.tenants(machine, slot) if one != slot]
+            beside = f" beside {self._named(tenants, workload)}" if tenants else ""
+            words.append(f"{machine}: ".removeprefix(": ") + draft.rams()[machine].left(free, beside))
+        return "; ".join([wish, *words])
 
     def _why(self, seen: Seen, workload: Workload, size: Size) -> str:
         """Why one GPU will not do; empty where it would."""
@@ -121,11 +182,7 @@ class Arrangement:
                 return f"its machine is not labelled {', '.join(missing)}"
         if size.memory is not None and size.memory > card.gpu.memory:
             return in_all(card.gpu)
-        stays = {one: self._stays(other) for one, other in self._lower(seen, workload).items()}
-        # first who stays though its priority is lower: that is what needs to be told
-        tenants = several(
-            [f"{one}{stays.get(one, '')}" for one in sorted(seen.tenants, key=lambda one: not stays.get(one))]
-        )
+        tenants = self._named(seen.tenants, workload)
         if seen.closed:
             return f"taken whole by {tenants}"
         if seen.tenants and (size.memory is None or not workload.needs.share):
@@ -141,10 +198,15 @@ class Arrangement:
             return " (left as it is)"
         return " (preemption: never)" if lower.spec.preemption == "never" else ""
 
-    def _lower(self, seen: Seen, workload: Workload) -> dict[str, Workload]:
-        """Who is on a card though its priority is lower."""
+    def _named(self, tenants: Iterable[str], workload: Workload) -> str:
+        """Who is in the way, who stays though its priority is lower first: that needs to be told."""
+        stays = {one: self._stays(other) for one, other in self._lower(tenants, workload).items()}
+        return several([f"{one}{stays.get(one, '')}" for one in sorted(tenants, key=lambda one: not stays.get(one))])
+
+    def _lower(self, tenants: Iterable[str], workload: Workload) -> dict[str, Workload]:
+        """Those of them whose priority is lower."""
         workloads = self.draft.fleet.workloads
-        found = ((one, workloads.get(one.rpartition("/")[0])) for one in seen.tenants)
+        found = ((one, workloads.get(one.rpartition("/")[0])) for one in tenants)
         return {one: other for one, other in found if other is not None and other.priority < workload.priority}
 
 
@@ -152,10 +214,14 @@ def _amount(size: Size, workload: Workload) -> str:
     """How much of each GPU, and how that is known where its file does not say it."""
     if size.memory is None:
         return "to itself (as its memory is not known: declare it to share)" if workload.needs.share else "to itself"
-    text = f"with {print_size(size.memory)} free"
-    if size.basis == "estimated" and size.within is not None:
-        return f"{text} (estimated ±{size.within * 100:.0f} %)"
-    return f"{text} (measured)" if size.basis == "measured" else text
+    return f"with {print_size(size.memory)} free{_basis(size.basis, size.within)}"
+
+
+def _basis(basis: Basis, within: float | None) -> str:
+    """How a figure is known, where its file does not say it: ` (estimated ±8 %)`."""
+    if basis == "estimated" and within is not None:
+        return f" (estimated ±{within * 100:.0f} %)"
+    return f" ({basis})" if basis in ("measured", "estimated") else ""
 
 
 def _called(gpu: Gpu) -> str:
@@ -164,7 +230,7 @@ def _called(gpu: Gpu) -> str:
 
 
 def arrange(draft: Draft) -> Arrangement:
-    """Where every slot that takes GPUs belongs."""
+    """Where every slot that takes a place belongs."""
     items = draft.items()
     answer = _solve(draft, (*items, *draft.leaving), then=False)
     if answer.victims or None in answer.places.values():
@@ -188,7 +254,8 @@ def arrange(draft: Draft) -> Arrangement:
 
 def _uncertain(draft: Draft, items: Iterable[Item], answer: Answer) -> set[str]:
     """Those who would go for room that may not be there: soon it is known what comes back, and what loads takes."""
-    if not answer.victims or all(stock.now == stock.then for stock in draft.cards.values()):
+    stocks = (*draft.cards.values(), *(draft.rams().values() if draft.tight else ()))
+    if not answer.victims or all(stock.now == stock.then for stock in stocks):
         return set()
     sure = {victim.slot for victim in _solve(draft, items, then=False, sure=True).victims}
     return {victim.slot for victim in answer.victims} - sure - draft.memory.draining.keys()
@@ -210,10 +277,14 @@ def _solve(draft: Draft, items: Iterable[Item], *, then: bool, sure: bool = Fals
     ]
     # a home is worth the wait for its memory
     free = {uuid: stock.now if sure else stock.then for uuid, stock in draft.cards.items()}
-    fitting = [draft.homeless(item, free, items) if item.slot in draft.absent else item for item in items]
+    ram = {name: stock.now if sure else stock.then for name, stock in draft.rams().items()}
+    fitting = [draft.homeless(item, free, ram, items) if item.slot in draft.absent else item for item in items]
     if not then:
         fitting = [_now(draft, item, sure=sure) if item.memory is None else item for item in fitting]
-    machines = tuple(Machine(name=name, host=host.memory) for name, host in draft.observation.machines.items())
+    machines = tuple(
+        Machine(name=name, host=stock.then if then else stock.now) if draft.tight else Machine(name=name, host=ENDLESS)
+        for name, stock in draft.rams().items()
+    )
     return _answer(Problem(machines=machines, cards=tuple(cards), items=tuple(fitting)))
 
 

@@ -17,9 +17,9 @@ def barred(
     slot: str, workload: Workload, observation: Observation, nodes: Mapping[str, Node], size: Size
 ) -> NoRoom | None:
     """Why a slot could not be started even on GPUs that are free; None if it could. The GPUs must be known."""
-    reading = observation.reading.intersection(headers.wanted(workload))
-    if reading:
-        return NoRoom(reason=Reason.Waiting, detail=f"how much memory it needs is being read from {min(reading)}")
+    reading = being_read(workload, observation)
+    if reading is not None:
+        return reading
     machines = labelled(workload.needs, nodes)
     if isinstance(machines, NoRoom):
         return machines
@@ -41,6 +41,14 @@ def barred(
         node=nodes[first],
     )
     return NoRoom(reason=made.reason, detail=made.detail) if isinstance(made, engines.Refusal) else None
+
+
+def being_read(workload: Workload, observation: Observation) -> NoRoom | None:
+    """That it has to wait for its size; None where that is known, or cannot be."""
+    reading = observation.reading and observation.reading.intersection(headers.wanted(workload))
+    if not reading:
+        return None
+    return NoRoom(reason=Reason.Waiting, detail=f"how much memory it needs is being read from {min(reading)}")
 
 
 def _port(slot: str, workload: Workload, observation: Observation) -> NoRoom | None:

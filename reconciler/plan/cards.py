@@ -118,15 +118,15 @@ def amount(launch: Launch, gpu: Gpu) -> int:
 
 def left(gpu: Gpu, free: int, strangers: int, beside: str = "") -> str:
     """`46.1 GiB of 80.0 GiB free beside chat/0; 12.0 GiB held by pid 4242 python, not ours`."""
-    free = max(0, free)
-    if free >= 2**30:
-        free = -(
-            -(10 * free // 2**30) * 2**30 // 10
-        )  # tenths, rounded down: else what is needed would seem to be there
-    text = f"{print_size(free) if free else 'none'} of {print_size(gpu.memory)} free{beside}"
+    text = f"{print_size(tenths(free)) if free > 0 else 'none'} of {print_size(gpu.memory)} free{beside}"
     held = [f"{print_size(h.memory)} held by pid {h.pid} {h.name}" for h in gpu.holders if h.slot is None]
     if held:
         text += "; " + ", ".join(held) + ", not ours"
     elif strangers >= 2**30:
         text += f"; {print_size(strangers)} held by others"
     return text
+
+
+def tenths(size: int) -> int:
+    """Bytes, from a GiB on in tenths and rounded down: else what is needed would seem to be there."""
+    return -(-(10 * size // 2**30) * 2**30 // 10) if size >= 2**30 else size

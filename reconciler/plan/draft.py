@@ -1,6 +1,6 @@
 """One pass's problem of placement while it is put together: what is wished and what runs → items for the layout."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from reconciler.model.fleet import Fleet, Needs, Workload, slot, split_slot
@@ -23,6 +23,7 @@ from reconciler.model.plan import Launch, Size, Start, Stop
 from reconciler.model.status import Reason
 from reconciler.plan.barred import barred
 from reconciler.plan.cards import Stock, coarse, why_never
+from reconciler.plan.hosts import Ram, held, taken
 from reconciler.plan.layout import Item, Place
 from reconciler.plan.placement import NoRoom
 from reconciler.plan.sizing import size_of
@@ -43,6 +44,8 @@ class Draft:
     demand: Demand
     cards: Mapping[str, Stock]
     """By UUID, in order of index."""
+    rams: Callable[[], Mapping[str, Ram]]
+    """By machine; counted only where it is asked for."""
     nodes: Mapping[str, Node]
     """By machine: empty for this one."""
     counts: Mapping[str, int]
@@ -63,6 +66,7 @@ class Draft:
     absent: set[str] = field(default_factory=set[str])
     """Slots that have a home and are not in it: it is kept for them if there is still room."""
     _turns: Turns | None = None
+    _tight: bool | None = None
     _allowed: dict[tuple[object, ...], frozenset[str] | None] = field(
         default_factory=dict[tuple[object, ...], frozenset[str] | None]
     )
@@ -73,6 +77,31 @@ class Draft:
         return self.turns.until
 
     @property
+    def tight(self) -> bool:
+        """Whether host memory may be short: else nothing that takes it alone needs a place, and nobody's counts."""
+        if self._tight is None:
+            asked = self._asked()
+            there = held(self.observation) if asked else {}
+            self._tight = asked > 0 and any(there[name] + asked > ram.now for name, ram in self.rams().items())
+        return self._tight
+
+    def _asked(self) -> int:
+        """Bytes of host memory that may be started with in this pass, wherever that is."""
+        workloads = self.fleet.workloads
+        asked = sum(count * self.size(workloads[name]).host for name, count in self.counts.items())
+        asked += sum(self.size(workloads[name]).host for name in self.surges.values())
+        asked += sum(action.launch.host for action in self.memory.in_flight.values() if isinstance(action, Start))
+        if self.kept:
+            again = (text for text, instance in self.instances.items() if isinstance(instance.phase, Exited))
+            asked += sum(self.instances[text].launch.host for text in again if split_slot(text)[0] in self.kept)
+        return asked
+
+    def takes(self, workload: Workload) -> bool:
+        """Whether its replicas take a place: GPUs, or host memory where that may be short."""
+        size = self.size(workload)
+        return size.gpus > 0 or (self.tight and size.host > 0)
+
+    @property
     def turns(self) -> Turns:
         """Whose turn it is."""
         if self._turns is None:
@@ -80,18 +109,18 @@ class Draft:
         return self._turns
 
     def items(self) -> list[Item]:
-        """Everything that takes GPUs and stays, or is to come. What is to go is in `leaving` afterwards."""
+        """Everything that takes a place and stays, or is to come. What is to go is in `leaving` afterwards."""
         return list(self._items())
 
     def _items(self) -> Iterator[Item]:
-        if not self.cards:
+        if not self.cards and not self.tight:
             return
         wished = {slot(name, index): name for name, count in self.counts.items() for index in range(count)}
         wished |= self.surges
         for text, name in wished.items():
             yield from self._wish(text, self.fleet.workloads[name])
         for text, instance in self.instances.items():
-            if text in wished or not instance.launch.gpus:
+            if text in wished or not self._occupies(instance.launch):
                 continue
             name, _ = split_slot(text)
             workload = self.fleet.workloads.get(name)
@@ -105,14 +134,24 @@ class Draft:
             elif not isinstance(instance.phase, Exited):
                 self._leave(text, instance.launch)
         for text, action in self.memory.in_flight.items():
-            if isinstance(action, Start) and action.launch.gpus and text not in wished and text not in self.instances:
+            if not isinstance(action, Start) or text in wished or text in self.instances:
+                continue
+            if self._occupies(action.launch):
                 self._leave(text, action.launch)
+
+    def _occupies(self, launch: Launch) -> bool:
+        """Whether a launch has a place that matters."""
+        return bool(launch.gpus) or self._ram(launch) > 0
+
+    def _ram(self, launch: Launch) -> int:
+        """Bytes of host memory that a launch takes, where it may be short."""
+        return taken(launch, self.observation.resident) if self.tight else 0
 
     def _wish(self, text: str, workload: Workload) -> Iterator[Item]:
         """One replica that is to run."""
         action, instance = self.memory.in_flight.get(text), self.instances.get(text)
         if isinstance(action, Start):
-            if action.launch.gpus:
+            if self._occupies(action.launch):
                 yield self._hold(text, action.launch, fixed=True)
             return
         if instance is None:
@@ -120,18 +159,18 @@ class Draft:
             return
         phase, launch = instance.phase, instance.launch
         if isinstance(phase, Unknown):
-            if launch.gpus:
+            if self._occupies(launch):
                 yield self._hold(text, launch, fixed=True)
             return
         going = isinstance(phase, Stopping) or isinstance(action, Stop)
         asked = phase.asked if isinstance(phase, Stopping | Exited) else action.reason if going and action else None
-        stands = isinstance(phase, Running) and not going and bool(launch.gpus)
+        stands = isinstance(phase, Running) and not going and self._occupies(launch)
         same = launch.fingerprint == workload.fingerprint or text in self.waiting
         if stands and same and not self._uprooted(instance, workload):
             # what it was promised is its own, whatever is known better by now
             yield self._standing(text, workload, launch)
             return
-        if launch.gpus and not isinstance(phase, Exited | Recorded) and not stands:
+        if not isinstance(phase, Exited | Recorded) and not stands and self._occupies(launch):
             self._leave(text, launch)
         homeless = asked in LEFT or (text in self.surges and not stands)
         found = list(self._item(text, workload, None if homeless else launch))
@@ -141,7 +180,7 @@ class Draft:
         elif stands and self.barred(text, workload) is not None:
             yield self._standing(text, workload, launch)  # its successor could not be started: it goes on
         elif stands:
-            self._leave(text, launch)  # it is to run without a GPU
+            self._leave(text, launch)  # what it is to be takes no place
         yield from found
 
     def _uprooted(self, instance: Instance, workload: Workload) -> bool:
@@ -157,9 +196,9 @@ class Draft:
     def _item(self, text: str, workload: Workload, home: Launch | None) -> Iterator[Item]:
         """A replica as it is to be; `home`: what it was last, whose place it keeps if it can."""
         size, needs = self.size(workload), workload.needs
-        if not size.gpus or self.barred(text, workload) is not None:
+        if not self.takes(workload) or self.barred(text, workload) is not None:
             return
-        allowed = self._allowed_for(needs, size)
+        allowed = self._allowed_for(needs, size) if size.gpus else None
         at = None
         if home is not None and len(home.gpus) == size.gpus and (allowed is None or allowed.issuperset(home.gpus)):
             at = self._at(home)
@@ -171,8 +210,9 @@ class Draft:
             count=size.gpus,
             memory=size.memory,
             share=needs.share,
+            host=size.host if self.tight else 0,
             allowed=allowed,
-            nodes=self._machines(needs),
+            nodes=self.machines(needs),
             at=at,
             never=surge or workload.spec.preemption == "never",
             cost=self._cost(text),
@@ -199,6 +239,7 @@ class Draft:
             count=len(cards),
             memory=memory,
             share=workload is None or workload.needs.share,
+            host=self._ram(launch),
             at=Place(node=launch.node, cards=cards),
             fixed=fixed,
         )
@@ -206,10 +247,17 @@ class Draft:
     def _leave(self, text: str, launch: Launch) -> None:
         self.leaving.append(replace(self._hold(text, launch, fixed=True), slot=f"{text} (leaving)"))
 
-    def homeless(self, item: Item, free: Mapping[str, int], items: Iterable[Item]) -> Item:
-        """One that is to grow, without its home where it would not fit there beside those that are at home too."""
+    def homeless(self, item: Item, free: Mapping[str, int], ram: Mapping[str, int], items: Iterable[Item]) -> Item:
+        """One that is to grow, without its home where it would not fit there beside those that are at home too.
+
+        `free` and `ram`: bytes of each GPU, and of each machine's own memory.
+        """
         if item.at is None:
             return item
+        if item.host:
+            there = [one for one in items if one is not item and one.at is not None and one.at.node == item.at.node]
+            if sum(one.host for one in there) + item.host > ram.get(item.at.node, 0):
+                return replace(item, at=None)
         for uuid in item.at.cards:
             others = [one for one in items if one is not item and one.at is not None and uuid in one.at.cards]
             taken = sum(one.memory or 0 for one in others)
@@ -229,7 +277,7 @@ class Draft:
         """Where a launch is."""
         return Place(node=launch.node, cards=launch.gpus)
 
-    def _machines(self, needs: Needs) -> frozenset[str] | None:
+    def machines(self, needs: Needs) -> frozenset[str] | None:
         """The machines it may run on; None: all of them."""
         if not needs.labels:
             return None

@@ -11,6 +11,7 @@ from reconciler.model.plan import Launch
 from reconciler.plan import scaling
 from reconciler.plan.arrange import Arrangement
 from reconciler.plan.cards import Stock, stock
+from reconciler.plan.hosts import Ram, rams
 from reconciler.plan.placement import Room
 from reconciler.plan.rollout import Rollout
 
@@ -28,18 +29,24 @@ class Facts:
     demand: Demand
     now: float
     arrangement: Arrangement | None = None
-    """Where what takes GPUs belongs; None where nothing of it is to be decided, or the GPUs are not known."""
+    """Where what takes GPUs or scarce host memory belongs; None where nothing of it is to be decided, or the GPUs are
+    not known."""
+    roomy: bool = False
+    """Whether it is known that there is host memory for all that is asked: then it need not be counted."""
     rollouts: dict[str, Rollout] = field(default_factory=dict[str, Rollout])
     """By workload, where anything that serves is to be replaced."""
     _room: Room | None = None
     _taken: list[Launch] = field(default_factory=list[Launch])
     """Promised in this pass before the room was counted."""
     _cards: dict[str, Stock] | None = None
+    _rams: dict[str, Ram] | None = None
 
     def free(self) -> Room:
         """The room that is left. Counting it takes a look at every instance, so it is counted when it is asked for."""
         if self._room is None:
-            self._room = Room.of(self.observation, self.memory, self.nodes, self.cards())
+            self._room = Room.of(
+                self.observation, self.memory, self.nodes, self.cards(), {} if self.roomy else self.rams()
+            )
             for launch in self._taken:
                 self._room.take(launch)
         return self._room
@@ -50,6 +57,12 @@ class Facts:
             self._taken.append(launch)
         else:
             self._room.take(launch)
+
+    def rams(self) -> dict[str, Ram]:
+        """What each machine's own memory has to give."""
+        if self._rams is None:
+            self._rams = rams(self.observation, self.instances, self.nodes)
+        return self._rams
 
     def cards(self) -> dict[str, Stock]:
         """What each GPU has to give, by UUID; nothing where they cannot be seen."""

@@ -1,4 +1,4 @@
-"""What is free this moment: memory of GPUs, and ports by lease. Everything promised counts as taken.
+"""What is free this moment: memory of GPUs and hosts, and ports by lease. Everything promised counts as taken.
 
 `Room.of(…)` once a pass, then `room.why_not(…)`, `room.lease(…)` and `room.take(…)` for each start. Where a replica
 belongs is decided in `arrange.py`.
@@ -10,10 +10,12 @@ from dataclasses import dataclass, field, replace
 from reconciler.model.fleet import Needs
 from reconciler.model.kinds import Node
 from reconciler.model.memory import Memory
-from reconciler.model.observation import Exited, Gpu, Instance, Observation, Unknown
+from reconciler.model.observation import Exited, Gpu, Instance, Observation, Resident, Unknown
 from reconciler.model.plan import Launch, Size, Start
+from reconciler.model.quantity import print_size
 from reconciler.model.status import Reason
 from reconciler.plan.cards import WHOLE, Stock, left
+from reconciler.plan.hosts import Ram, taken
 from reconciler.plan.ports import NoRoom, Ports
 from reconciler.plan.words import several
 
@@ -63,10 +65,20 @@ class Room:
     """Why they are not known."""
     ports: Mapping[str, Ports]
     """By machine."""
+    rams: Mapping[str, Ram]
+    """By machine; empty where there is host memory for everything."""
+    resident: Mapping[str, Resident]
+    host: dict[str, int]
+    """By machine: bytes of its own memory that are left."""
 
     @classmethod
     def of(
-        cls, observation: Observation, memory: Memory, nodes: Mapping[str, Node], stock: Mapping[str, Stock]
+        cls,
+        observation: Observation,
+        memory: Memory,
+        nodes: Mapping[str, Node],
+        stock: Mapping[str, Stock],
+        rams: Mapping[str, Ram],
     ) -> "Room":
         """What is free after everything that runs, ends, or was promised."""
         gpus = observation.gpus
@@ -76,22 +88,32 @@ class Room:
             cards=None,
             unknown=gpus.reason if isinstance(gpus, Unknown) else "",
             ports={name: Ports.of(name, node, observation, held, ended) for name, node in nodes.items()},
+            rams=rams,
+            resident=observation.resident,
+            host={name: ram.now for name, ram in rams.items()},
         )
+        for launch in held if rams else ():
+            room._occupy_host(launch)
         if not isinstance(gpus, Unknown):
             room.cards = {
                 uuid: _Card(gpu=card.gpu, free=card.now, strangers=card.strangers) for uuid, card in stock.items()
             }
             for launch in held if room.cards else ():
-                room._occupy(launch)
+                room._occupy_cards(launch)
         return room
 
     def take(self, launch: Launch) -> None:
         """Count a launch as there."""
         if launch.port is not None and (ports := self.ports.get(launch.node)) is not None:
             ports.take(launch.port)
-        self._occupy(launch)
+        self._occupy_cards(launch)
+        self._occupy_host(launch)
 
-    def _occupy(self, launch: Launch) -> None:
+    def _occupy_host(self, launch: Launch) -> None:
+        if launch.node in self.host:
+            self.host[launch.node] -= taken(launch, self.resident)
+
+    def _occupy_cards(self, launch: Launch) -> None:
         for uuid in launch.gpus:
             if self.cards is not None and (card := self.cards.get(uuid)) is not None:
                 card.free -= card.share(launch)
@@ -110,7 +132,8 @@ class Room:
             why = card.why_not(Size(gpus=1, memory=launch.memory), share=True)
             if why is not None:
                 return NoRoom(reason=Reason.NoFreeGpu, detail=f"gpu {index}: {why}")
-        return None
+        why = self.why_not_host(launch.node, launch.host)
+        return NoRoom(reason=Reason.NoFreeMemory, detail=why) if why is not None else None
 
     def without(self, launch: Launch, *, runs: bool = True) -> "Room":
         """The same machine as it will be once that instance is gone: a copy. One that never ran listens nowhere."""
@@ -125,7 +148,17 @@ class Room:
         ports = self.ports
         if launch.port is not None and launch.node in ports:
             ports = {**ports, launch.node: ports[launch.node].without(launch.port, runs=runs)}
-        return replace(self, cards=cards, ports=ports)
+        host = self.host
+        if launch.node in host:
+            host = {**host, launch.node: host[launch.node] + taken(launch, self.resident)}
+        return replace(self, cards=cards, ports=ports, host=host)
+
+    def why_not_host(self, machine: str, amount: int) -> str | None:
+        """Why so much host memory of a machine cannot be had now; None if it can."""
+        left = self.host.get(machine)
+        if not amount or left is None or left >= amount:
+            return None
+        return f"needs {print_size(amount)} of host memory; {self.rams[machine].left(left)}"
 
     def why_not(self, gpus: Iterable[Gpu], size: Size, *, share: bool) -> str | None:
         """Why a replica cannot start on these GPUs now; None if it can."""

@@ -20,7 +20,7 @@ from reconciler.plan.rollout import Rollout, rollout
 from reconciler.plan.scaling import Wanted, wanted
 from reconciler.plan.slots import Decision, Later, Removal, decide
 
-NO_ROOM = frozenset({Reason.NoFreeGpu, Reason.PortTaken, Reason.NoFreePort, Reason.Unknown})
+NO_ROOM = frozenset({Reason.NoFreeGpu, Reason.NoFreeMemory, Reason.PortTaken, Reason.NoFreePort, Reason.Unknown})
 
 
 def plan(fleet: Fleet, observation: Observation, demand: Demand, memory: Memory, now: float) -> Plan:
@@ -105,13 +105,16 @@ class _Verdict:
                 facts.rollouts[name] = turn
 
     def arrange(self, names: Iterable[str]) -> list[str]:
-        """Find out where everything belongs that takes GPUs, if any of these does. Who else has to go for it."""
+        """Find out where all belongs that takes what may be short, if any of these does. Who else has to go for it."""
         facts, workloads = self.facts, self.fleet.workloads
-        gpus = facts.observation.gpus
-        asking = [name for name in names if name in workloads and workloads[name].needs.gpus != 0]
-        if not asking or isinstance(gpus, Unknown):
+        asking = [name for name in names if name in workloads]
+        if not asking or isinstance(facts.observation.gpus, Unknown):
             return []
         resting = frozenset(name for name, workload in workloads.items() if paused(workload, facts.memory))
+        draft = self._draft(resting)
+        facts.roomy = not draft.tight
+        if facts.roomy and all(workloads[name].needs.gpus == 0 for name in asking):
+            return []
         passed: set[str] = set()
         while True:
             facts.arrangement = arrange(self._draft(resting))
@@ -134,6 +137,7 @@ class _Verdict:
             memory=facts.memory,
             demand=facts.demand,
             cards=facts.cards(),
+            rams=facts.rams,
             nodes=facts.nodes,
             counts={name: wish.count for name, wish in self.wishes.items() if name not in resting},
             surges={turn.surge: name for name, turn in facts.rollouts.items() if turn.surge},
@@ -154,7 +158,7 @@ class _Verdict:
         """
         facts, before = self.facts, dict(self.facts.rollouts)
         for name, turn in before.items():
-            if not arrangement.draft.size(self.fleet.workloads[name]).gpus:
+            if not arrangement.draft.takes(self.fleet.workloads[name]):
                 continue
             away = tuple(text for text in turn.away if not _is_nowhere(text, arrangement, facts))
             first = next(iter(turn.outdated), "")

@@ -8,8 +8,8 @@ from reconciler.model.observation import Observation, Unknown
 from reconciler.plan.measuring import measured, stated
 
 
-def settled(memory: Memory, fleet: Fleet, observation: Observation) -> Memory:
-    """Memory after a look. The very same where nothing of it changed."""
+def settled(memory: Memory, fleet: Fleet, observation: Observation, before: Observation | None = None) -> Memory:
+    """Memory after a look. The very same where nothing of it changed. `before`: the look before."""
     instances = observation.instances
     if isinstance(instances, Unknown):
         return memory
@@ -28,7 +28,7 @@ def settled(memory: Memory, fleet: Fleet, observation: Observation) -> Memory:
             for slot, failure in memory.failures.items()
             if slot in fleet.slots or slot.rpartition("/")[0] in fleet.workloads or slot in instances
         },
-        measured=measured(memory.measured, observation),
+        measured=measured(memory.measured, observation, before.resident if before is not None else None),
         stated=stated(memory.stated, observation),
     )
     return memory if after == memory else after

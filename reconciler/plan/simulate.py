@@ -8,9 +8,11 @@ from reconciler.model.observation import (
     Exited,
     Gpu,
     Holder,
+    Host,
     Instance,
     Observation,
     Ready,
+    Resident,
     Running,
     Unknown,
     healthy_of,
@@ -31,7 +33,16 @@ def simulate(decided: Plan, observation: Observation, memory: Memory, now: float
     if not isinstance(ports, Unknown) and not isinstance(observation.instances, Unknown):
         stopped = [action.slot for action in decided.actions if isinstance(action, Stop)]
         ports -= {observation.instances[slot].launch.port for slot in stopped if slot in observation.instances}
-    after = replace(observation, instances=instances, healthy=healthy_of(instances), gpus=gpus, ports=ports)
+    host, resident = _counted(decided, observation, now)
+    after = replace(
+        observation,
+        host=host,
+        instances=instances,
+        healthy=healthy_of(instances),
+        gpus=gpus,
+        ports=ports,
+        resident=resident,
+    )
     return after, replace(memory, draining=draining)
 
 
@@ -50,6 +61,19 @@ def _held(gpu: Gpu, decided: Plan, instances: Mapping[str, Instance]) -> Gpu:
         ours.append(Holder(pid=0, name=instance.launch.engine, memory=free if memory is None else memory, slot=slot))
     used = min(gpu.memory, used + sum(holder.memory for holder in ours))
     return replace(gpu, holders=(*kept, *ours), used=used)
+
+
+def _counted(decided: Plan, observation: Observation, now: float) -> tuple[Host, Mapping[str, Resident]]:
+    """The host, and what was counted of it: what ended holds nothing, what was started what it was promised."""
+    host, resident = observation.host, dict(observation.resident)
+    for action in decided.actions:
+        if isinstance(action, Stop):
+            gone = resident.pop(action.slot, None)
+            own = gone.own if gone is not None and gone.run == action.run else 0
+            host = replace(host, available=min(host.memory, host.available + own), at=now)
+        elif isinstance(action, Start):
+            resident[action.slot] = Resident(run=action.launch.run, own=0, files=action.launch.host)
+    return host, resident
 
 
 def _carry_out(action: Action, instances: dict[str, Instance], draining: dict[str, float], now: float) -> None:

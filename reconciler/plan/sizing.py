@@ -1,10 +1,10 @@
-"""How many GPUs a replica takes, and how much of each: as declared, as measured, as estimated, or whole."""
+"""What a replica takes: how many GPUs, how much of each, and of the host: as declared, measured or estimated."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 from reconciler.engines import headers, sizes_itself
-from reconciler.engines.memory import estimate
+from reconciler.engines.memory import estimate, runtime
 from reconciler.model.estimate import Estimate
 from reconciler.model.fleet import Workload
 from reconciler.model.memory import Memory
@@ -13,6 +13,8 @@ from reconciler.model.plan import Size
 from reconciler.model.weights import Weights
 from reconciler.plan.cards import why_never
 
+_UNKNOWN = Size()
+"""Of what takes no GPU, and of which nothing is known."""
 _COUNTS = (1, 2, 4, 8)
 """GPUs that a model is spread over where its file does not say: what heads divide by."""
 
@@ -20,11 +22,14 @@ _COUNTS = (1, 2, 4, 8)
 def size_of(workload: Workload, observation: Observation, memory: Memory, reserved: int = 0) -> Size:
     """What one replica of a workload takes on this machine, as far as it is known now. The GPUs must be known."""
     needs = workload.needs
+    if needs.gpus == 0:
+        return on_cpu(workload, observation, memory)
     gpus = () if isinstance(observation.gpus, Unknown) else observation.gpus
-    if needs.gpus == 0 or (needs.gpus is None and needs.cpu and not gpus):
-        return Size()
+    if needs.gpus is None and needs.cpu and not gpus:
+        return on_cpu(workload, observation, memory)
     if needs.memory is not None:
-        return Size(gpus=needs.gpus or 1, memory=needs.memory, basis="declared")
+        size = Size(gpus=needs.gpus or 1, memory=needs.memory, basis="declared")
+        return _with_host(size, workload, memory, None)
     largest = sorted((gpu for gpu in gpus if not why_never(needs, gpu)), key=lambda gpu: (-gpu.memory, gpu.index))
     counts = [count for count in _COUNTS if count <= len(largest)] if needs.gpus is None else [needs.gpus]
     best = Size(gpus=needs.gpus or 1)
@@ -32,15 +37,42 @@ def size_of(workload: Workload, observation: Observation, memory: Memory, reserv
         made = _estimate(workload, observation, largest[:count])
         if made is None:
             break
-        best = _known(workload, memory, count, made)
+        best = _with_host(_known(workload, memory, count, made), workload, memory, made)
         if made.most <= largest[min(count, len(largest)) - 1].memory - reserved:
             break
-    return best
+    return best if best.host else _with_host(best, workload, memory, None)
 
 
-def measure(fingerprint: str, gpus: int) -> str:
-    """What a measured figure is remembered by."""
-    return f"{fingerprint}@{gpus}"
+def on_cpu(workload: Workload, observation: Observation, memory: Memory) -> Size:
+    """What one that takes no GPU needs of the host, as far as it is known now."""
+    if workload.needs.memory is not None:
+        return Size(host=workload.needs.memory, host_basis="declared")
+    known = memory.measured.get(measure(workload.fingerprint, 0, host=True)) if memory.measured else None
+    if known is not None:
+        return Size(host=known, host_basis="measured")
+    if workload.spec.kind == "Service" or not observation.weights:
+        return _UNKNOWN
+    weights, beside = headers.found(workload, observation.weights)
+    if not isinstance(weights, Weights):
+        return _UNKNOWN
+    made = estimate(workload, weights, beside=beside)
+    return Size(host=made.needed, host_basis="estimated", within=made.uncertainty)
+
+
+def measure(fingerprint: str, gpus: int, *, host: bool = False) -> str:
+    """What a measured figure is remembered by: of each GPU, or of the host."""
+    return f"{fingerprint}@{gpus}" + (" host" if host else "")
+
+
+def _with_host(size: Size, workload: Workload, memory: Memory, made: Estimate | None) -> Size:
+    """With what it takes of the host beside its GPUs: as measured, as estimated, or what its engine takes at least."""
+    known = memory.measured.get(measure(workload.fingerprint, size.gpus, host=True))
+    if known is not None:
+        return replace(size, host=known, host_basis="measured")
+    if made is not None:
+        return replace(size, host=made.needed, host_basis="estimated", within=made.uncertainty)
+    least = runtime(workload, size.gpus)
+    return replace(size, host=least, host_basis="estimated") if least else size
 
 
 def _known(workload: Workload, memory: Memory, count: int, made: Estimate) -> Size:

@@ -167,8 +167,8 @@ def _give_way(launch: Launch, workload: Workload, victim: Victim, facts: Facts) 
     if victim.to is None:
         return _let_go(launch, facts, workload.update, reason=Reason.Preempted, detail=f"for {gained}")
     indices = ",".join(str(gpu.index) for gpu in facts.gpus(victim.to.cards))
-    detail = f"to gpu {indices}, for {gained}"
-    return _let_go(launch, facts, workload.update, reason=Reason.Moved, detail=detail)
+    there = f"gpu {indices}" if indices else victim.to.node or facts.observation.host.name
+    return _let_go(launch, facts, workload.update, reason=Reason.Moved, detail=f"to {there}, for {gained}")
 
 
 def _let_go(launch: Launch, facts: Facts, update: UpdateSpec, *, reason: Reason, detail: str = "") -> Decision:
@@ -213,9 +213,12 @@ def _remove(instance: Instance, removal: Removal, facts: Facts) -> Decision | No
 
 def _returns(end: Exited, launch: Launch, facts: Facts) -> bool:
     """Whether memory that it held is still on its way back."""
-    if not launch.gpus or facts.now >= end.at + RETURNS:
+    if facts.now >= end.at + RETURNS:
         return False
-    cards = facts.cards()
+    arrangement, machine = facts.arrangement, facts.observation.machines.get(launch.node)
+    if arrangement is not None and arrangement.draft.tight and machine is not None and machine.at < end.at:
+        return True
+    cards = facts.cards() if launch.gpus else {}
     return any(cards[uuid].now < cards[uuid].then for uuid in launch.gpus if uuid in cards)
 
 

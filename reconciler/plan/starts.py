@@ -7,11 +7,11 @@ from reconciler.model.fleet import Workload
 from reconciler.model.observation import Gpu, Instance, NotReady, Running, Unknown
 from reconciler.model.plan import Blocked, Launch, Size, Strikes
 from reconciler.model.status import Reason
+from reconciler.plan.barred import being_read
 from reconciler.plan.facts import Facts
 from reconciler.plan.placement import Room, labelled
 from reconciler.plan.ports import NoRoom
-
-_ON_CPU = Size()
+from reconciler.plan.sizing import on_cpu
 
 
 def launch(
@@ -65,21 +65,20 @@ def _place(
     """The GPUs where it belongs and their machine, if they are free this moment."""
     needs, arrangement = workload.needs, facts.arrangement
     if needs.gpus == 0:
-        return _on_cpu(workload, facts, _ON_CPU)
+        return _on_cpu(slot, workload, facts, room, on_cpu(workload, facts.observation, facts.memory))
     if arrangement is None:
         why = room().unknown or "nothing was arranged"
         return NoRoom(reason=Reason.Unknown, detail=f"cannot place on gpus that cannot be seen: {why}")
     size = arrangement.draft.size(workload)
     if not size.gpus:
-        return _on_cpu(workload, facts, size)
+        return _on_cpu(slot, workload, facts, room, size)
     barred = arrangement.draft.barred(slot, workload)
     if barred is not None:
         return barred
     place = arrangement.place(slot)
     if place is None:
         turn = arrangement.turn(slot, workload)
-        why = turn or arrangement.why_not(slot, workload)
-        return NoRoom(reason=Reason.Waiting if turn else Reason.NoFreeGpu, detail=why)
+        return NoRoom(reason=Reason.Waiting, detail=turn) if turn else arrangement.why_not(slot, workload)
     if len(place) != size.gpus:
         return NoRoom(reason=Reason.NoFreeGpu, detail="a gpu it runs on cannot be seen any more")
     free = room()
@@ -88,6 +87,9 @@ def _place(
         return NoRoom(reason=Reason.NoFreeGpu, detail=f"cannot start where it belongs: {why}")
     if why is not None:
         return NoRoom(reason=Reason.Waiting, detail=f"waits for memory to be given back: {why}")
+    short = _short(place[0].node, facts, room, size)
+    if short is not None:
+        return short
     loading = _loading(free.beside(place), workload, facts)
     if loading is not None:
         detail = f"waits for {loading} to have loaded on the same gpu: one of the two sizes itself by what is free"
@@ -95,10 +97,36 @@ def _place(
     return place, size, place[0].node
 
 
-def _on_cpu(workload: Workload, facts: Facts, size: Size) -> tuple[tuple[Gpu, ...], Size, str] | NoRoom:
-    """The first machine that its labels allow."""
+def _on_cpu(
+    slot: str, workload: Workload, facts: Facts, room: Callable[[], Room], size: Size
+) -> tuple[tuple[Gpu, ...], Size, str] | NoRoom:
+    """The first machine that its labels allow; where host memory may be short, the one where it belongs."""
     machines = labelled(workload.needs, facts.nodes)
-    return machines if isinstance(machines, NoRoom) else ((), size, machines[0])
+    if isinstance(machines, NoRoom):
+        return machines
+    reading = being_read(workload, facts.observation)
+    if reading is not None:
+        return reading
+    machine, arrangement = machines[0], facts.arrangement
+    if arrangement is not None and arrangement.draft.takes(workload):
+        barred = arrangement.draft.barred(slot, workload)
+        if barred is not None:
+            return barred
+        belongs = arrangement.machine(slot)
+        if belongs is None:
+            return arrangement.why_not(slot, workload)
+        machine = belongs
+    return _short(machine, facts, room, size) or ((), size, machine)
+
+
+def _short(machine: str, facts: Facts, room: Callable[[], Room], size: Size) -> NoRoom | None:
+    """Why the host memory it needs is not there this moment; None if it is."""
+    why = room().why_not_host(machine, size.host) if size.host and not facts.roomy else None
+    if why is None:
+        return None
+    if facts.arrangement is not None and facts.arrangement.gives_host(machine):
+        return NoRoom(reason=Reason.Waiting, detail=f"waits for memory to be given back: {why}")
+    return NoRoom(reason=Reason.NoFreeMemory, detail=why)
 
 
 def _loading(launches: Iterable[Launch], workload: Workload, facts: Facts) -> str | None:

@@ -151,7 +151,7 @@ def _cases(name: str, most: int, settings: Sequence[LlamaSettings], place: Path)
                 layers=shape.layers,
                 setting=setting,
                 seen=seen,
-                ours=(host.weights, host.cache, host.compute),
+                ours=(host.weights + host.spare, host.cache, host.compute),
                 gpustack=of.total * 12 // 10 + 2 * GIB,
                 ollama=_ollama(values, of, setting),
             )

@@ -157,9 +157,9 @@ def test_who_runs_stays_where_strangers_came_but_nobody_joins() -> None:
     assert where(answer) == {"a": "n0", "b": "-"}
 
 
-def ram(slot: str, host: int, priority: int = 100, *, runs: bool = False, **more: object) -> Item:
+def ram(slot: str, host: int, priority: int = 100, *, runs: bool = False) -> Item:
     """A replica without cards, of so many GiB of host RAM."""
-    made = item(slot, None, priority, count=0, host=host * GIB, **more)
+    made = item(slot, None, priority, count=0, host=host * GIB)
     return replace(made, at=Place(node="n", cards=())) if runs else made
 
 

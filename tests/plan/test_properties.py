@@ -33,6 +33,8 @@ from reconciler.plan.road import PASSES, road
 from reconciler.plan.simulate import simulate
 from tests.plan.world import GIB, HOST, NOW, decide
 
+HELD = 20 * GIB
+"""What an earlier fleet was promised of the host where it takes no GPU: two of these fit, three do not."""
 NAMES: tuple[str, ...] = ("a", "b", "c", "d", "e")
 UNSEEN = Unknown(reason="not seen")
 
@@ -110,7 +112,7 @@ def situations(draw: st.DrawFn) -> tuple[Fleet, Observation, Memory]:
                     slot=slot,
                     run=draw(st.integers(1, 5)),
                     gpus=gpus[:wish],
-                    size=Size(gpus=min(wish, count), memory=workload.needs.memory),
+                    size=Size(gpus=min(wish, count), memory=workload.needs.memory, host=0 if wish else HELD),
                     port=9000 + len(instances) if workload.needs.port else None,
                     strikes=Strikes(count=draw(st.integers(0, 4))),
                     host=HOST,
@@ -170,6 +172,21 @@ def test_no_gpu_byte_and_no_port_is_given_twice(situation: tuple[Fleet, Observat
             assert all(tenant.memory is not None for tenant in tenants)
             assert sum(each.memory or 0 for each in (*tenants, launch)) <= 80 * GIB
         held.setdefault(action.slot, []).append(launch)
+
+
+@thoroughly
+@given(situations())
+def test_no_byte_of_host_memory_is_given_twice(situation: tuple[Fleet, Observation, Memory]) -> None:
+    """More may be promised to what runs already; then nothing starts that takes any."""
+    fleet, observation, memory = situation
+    before = observation.instances
+    assert not isinstance(before, Unknown)
+    decided = decide(fleet, observation, memory=memory)
+    held = {slot: there.launch.host for slot, there in before.items() if not isinstance(there.phase, Exited)}
+    for action in decided.actions:
+        if isinstance(action, Start):
+            held[action.slot] = action.launch.host
+            assert not action.launch.host or sum(held.values()) <= HOST.available - HOST.memory // 20
 
 
 @thoroughly

@@ -290,15 +290,15 @@ def test_memory_is_as_declared_as_measured_as_estimated_or_the_whole_card() -> N
     measured = {f"{fleet(ALL).workloads['seen'].fingerprint}@1": 5 * GIB}
     decided = decide(fleet(ALL), replace(machine(gpus=cards(3)), weights=weights), memory=Memory(measured=measured))
     told = {
-        action.slot: (launch.basis, launch.memory and round(launch.memory / GIB, 1), launch.within)
+        action.slot: (launch.basis, launch.memory and round(launch.memory / GIB, 1), launch.host_basis, launch.within)
         for action in decided.actions
         if isinstance(action, Start) and (launch := action.launch)
     }
     assert told == {
-        "chat/0": ("estimated", 5.5, 0.05),
-        "declared/0": ("declared", 6.0, None),
-        "seen/0": ("measured", 5.0, None),
-        "unknown/0": ("whole", None, None),
+        "chat/0": ("estimated", 5.5, "estimated", 0.05),
+        "declared/0": ("declared", 6.0, "estimated", None),
+        "seen/0": ("measured", 5.0, "estimated", 0.05),
+        "unknown/0": ("whole", None, "estimated", None),
     }
 
 

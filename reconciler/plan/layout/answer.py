@@ -54,6 +54,18 @@ class Answer:
             )
         return tuple(rows)
 
+    def tenants(self, machine: str, slot: str) -> tuple[str, ...]:
+        """Who takes host RAM of a machine that a replica may not displace."""
+        want = self.room.wants[self.numbers[slot]] if slot in self.numbers else None
+        node = self.compiled.node_number[machine]
+        there = (
+            other
+            for other, spot in zip(self.room.wants, self.room.spot, strict=True)
+            if spot is not None and spot[0] == node and other.host
+        )
+        found = (o.slot for o in there if want is None or want.meek or o.fixed or o.priority >= want.priority)
+        return tuple(sorted(found))
+
     def host(self, slot: str) -> Mapping[str, int]:
         """Bytes of host RAM that a replica sees left on each machine, counted like `seen`."""
         want = self.room.wants[self.numbers[slot]] if slot in self.numbers else None

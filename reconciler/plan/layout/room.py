@@ -234,7 +234,8 @@ class Room:
     def fits(self, want: Want, spot: Spot) -> bool:
         """Whether it could be put there as things are."""
         node, cards = spot
-        if want.host and not self._hosts(want, node) and (spot != want.home or self.joined[node]):
+        short = want.host and (self.host[node] < want.host or (want.meek and self.spare_host[node] < want.host))
+        if short and (spot != want.home or self.joined[node]):
             return False
         return all(self.admits(want, card) for card in cards)
 
@@ -257,11 +258,8 @@ class Room:
     def _may_enter(self, want: Want, node: int) -> bool:
         if want.nodes is not None and node not in want.nodes:
             return False
-        return not want.host or self._hosts(want, node)
-
-    def _hosts(self, want: Want, node: int) -> bool:
-        """Whether a machine has the host RAM that it needs."""
-        return self.host[node] >= want.host and not (want.meek and self.spare_host[node] < want.host)
+        need = want.host
+        return not need or (self.host[node] >= need and not (want.meek and self.spare_host[node] < need))
 
     def _none(self, want: Want) -> Spot | None:
         """A machine for one without cards: the one with the least host RAM left."""
