@@ -194,7 +194,7 @@ class Arrangement:
 
     def _stays(self, lower: Workload) -> str:
         """Why one of a lower priority does not give way."""
-        if lower.name in self.draft.kept:
+        if self.draft.is_kept(lower.name):
             return " (left as it is)"
         return " (preemption: never)" if lower.spec.preemption == "never" else ""
 

@@ -1,6 +1,6 @@
 """One pass's problem of placement while it is put together: what is wished and what runs → items for the layout."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from reconciler.model.fleet import Fleet, Needs, Workload, slot, split_slot
@@ -26,6 +26,7 @@ from reconciler.plan.cards import Stock, coarse, why_never
 from reconciler.plan.hosts import Ram, held, taken
 from reconciler.plan.layout import Item, Place
 from reconciler.plan.placement import NoRoom
+from reconciler.plan.scaling import paused
 from reconciler.plan.sizing import size_of
 from reconciler.plan.turns import LOWEST, Turns
 
@@ -54,8 +55,8 @@ class Draft:
     """Slots of replicas more, for a roll-out, and their workloads: they take only what is spare."""
     waiting: frozenset[str]
     """Slots that are to be replaced, and whose turn has not come: until then they need what they have."""
-    kept: frozenset[str]
-    """Workloads that stay as they are: paused, broken, or not to be pruned without consent."""
+    held: Collection[str]
+    """Workloads that are gone from the files, or broken there, and not to be pruned."""
     now: float
     _sizes: dict[str, Size] = field(default_factory=dict[str, Size])
     _barred: dict[str, NoRoom | None] = field(default_factory=dict[str, NoRoom | None])
@@ -88,13 +89,25 @@ class Draft:
     def _asked(self) -> int:
         """Bytes of host memory that may be started with in this pass, wherever that is."""
         workloads = self.fleet.workloads
-        asked = sum(count * self.size(workloads[name]).host for name, count in self.counts.items())
-        asked += sum(self.size(workloads[name]).host for name in self.surges.values())
+        asked = sum(count * self._host(workloads[name]) for name, count in self.counts.items())
+        asked += sum(self._host(workloads[name]) for name in self.surges.values())
         asked += sum(action.launch.host for action in self.memory.in_flight.values() if isinstance(action, Start))
-        if self.kept:
+        if self.held:
             again = (text for text, instance in self.instances.items() if isinstance(instance.phase, Exited))
-            asked += sum(self.instances[text].launch.host for text in again if split_slot(text)[0] in self.kept)
+            asked += sum(self.instances[text].launch.host for text in again if split_slot(text)[0] in self.held)
         return asked
+
+    def _host(self, workload: Workload) -> int:
+        """Bytes of host memory that one replica needs."""
+        needs = workload.needs
+        if needs.gpus == 0 and needs.memory is None and not self.memory.measured and workload.spec.kind == "Service":
+            return 0  # there may be thousands
+        return self.size(workload).host
+
+    def is_kept(self, name: str) -> bool:
+        """Whether a workload stays as it is."""
+        workload = self.fleet.workloads.get(name)
+        return name in self.held or (workload is not None and paused(workload, self.memory))
 
     def takes(self, workload: Workload) -> bool:
         """Whether its replicas take a place: GPUs, or host memory where that may be short."""
@@ -126,7 +139,7 @@ class Draft:
             workload = self.fleet.workloads.get(name)
             if isinstance(instance.phase, Unknown):
                 yield self._hold(text, instance.launch, fixed=True)
-            elif name in self.kept:
+            elif self.is_kept(name):
                 if workload is None or not isinstance(instance.phase, Exited):  # what is paused and ended holds nothing
                     yield self._hold(text, instance.launch, fixed=True)
             elif name not in self.counts and workload is not None:

@@ -8,8 +8,7 @@ from reconciler.model.memory import Memory, Override
 from reconciler.model.observation import Instance, Observation, Unknown
 from reconciler.model.plan import Plan
 from reconciler.model.status import Reason
-from reconciler.plan.planner import paused
-from reconciler.plan.scaling import wanted
+from reconciler.plan.scaling import paused, wanted
 
 MOST = 1000
 """Replicas that one workload may be scaled to."""

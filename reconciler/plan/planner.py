@@ -17,7 +17,7 @@ from reconciler.plan.backoff import HEALTHY_AFTER
 from reconciler.plan.draft import Draft
 from reconciler.plan.facts import Facts
 from reconciler.plan.rollout import Rollout, rollout
-from reconciler.plan.scaling import Wanted, wanted
+from reconciler.plan.scaling import Wanted, paused, wanted
 from reconciler.plan.slots import Decision, Later, Removal, decide
 
 NO_ROOM = frozenset({Reason.NoFreeGpu, Reason.NoFreeMemory, Reason.PortTaken, Reason.NoFreePort, Reason.Unknown})
@@ -65,12 +65,6 @@ def plan(fleet: Fleet, observation: Observation, demand: Demand, memory: Memory,
     )
 
 
-def paused(workload: Workload, memory: Memory) -> bool:
-    """Whether nothing may be done to it, by its file or by command."""
-    override = memory.overrides.get(workload.name)
-    return workload.paused or (override is not None and override.paused)
-
-
 @dataclass(slots=True)
 class _Verdict:
     """What has been decided so far in this pass."""
@@ -110,14 +104,13 @@ class _Verdict:
         asking = [name for name in names if name in workloads]
         if not asking or isinstance(facts.observation.gpus, Unknown):
             return []
-        resting = frozenset(name for name, workload in workloads.items() if paused(workload, facts.memory))
-        draft = self._draft(resting)
+        draft = self._draft()
         facts.roomy = not draft.tight
         if facts.roomy and all(workloads[name].needs.gpus == 0 for name in asking):
             return []
         passed: set[str] = set()
         while True:
-            facts.arrangement = arrange(self._draft(resting))
+            facts.arrangement = arrange(self._draft())
             if not self._turn(facts.arrangement, passed):
                 break
         self.wake(facts.arrangement.until)
@@ -126,9 +119,9 @@ class _Verdict:
         self.wish(more)
         return more
 
-    def _draft(self, resting: frozenset[str]) -> Draft:
-        """The problem of placement as it stands; `resting`: workloads that are paused."""
-        facts = self.facts
+    def _draft(self) -> Draft:
+        """The problem of placement as it stands."""
+        facts, workloads = self.facts, self.fleet.workloads
         turns = facts.rollouts.values()
         return Draft(
             fleet=self.fleet,
@@ -139,11 +132,13 @@ class _Verdict:
             cards=facts.cards(),
             rams=facts.rams,
             nodes=facts.nodes,
-            counts={name: wish.count for name, wish in self.wishes.items() if name not in resting},
+            counts={
+                name: wish.count for name, wish in self.wishes.items() if not paused(workloads[name], facts.memory)
+            },
             surges={turn.surge: name for name, turn in facts.rollouts.items() if turn.surge},
             # one more is started only where it fits beside all of them as they are to be
             waiting=frozenset(text for turn in turns if self._settled(turn) for text in turn.later),
-            kept=resting | self.held.keys(),
+            held=self.held.keys(),
             now=facts.now,
         )
 

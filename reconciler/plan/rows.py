@@ -28,7 +28,7 @@ from reconciler.model.status import (
     ReplicaState,
     WorkloadStatus,
 )
-from reconciler.plan.planner import paused
+from reconciler.plan.scaling import paused
 from reconciler.plan.words import ended
 
 UNROUTED_AFTER = 2

@@ -29,6 +29,12 @@ class Wanted:
     """When the number falls though nothing happens."""
 
 
+def paused(workload: Workload, memory: Memory) -> bool:
+    """Whether nothing may be done to it, by its file or by command."""
+    override = memory.overrides.get(workload.name)
+    return workload.paused or (override is not None and override.paused)
+
+
 def wanted(workload: Workload, memory: Memory, demand: Demand, *, present: int, now: float) -> Wanted:
     """How many replicas should run now, of which the first `present` are there."""
     fewest, most = workload.replicas
