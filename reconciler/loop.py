@@ -6,16 +6,16 @@ decides.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
 
 from reconciler.model.errors import ActionError
 from reconciler.model.fleet import Fleet
-from reconciler.model.memory import Failure, Memory
+from reconciler.model.memory import Memory
 from reconciler.model.observation import Demand, Observation
 from reconciler.model.plan import Action, Drain, Forget, Plan, Stop, Update
 from reconciler.model.status import Reason
+from reconciler.plan.failures import with_failure, without, without_failure
 from reconciler.plan.happenings import Happening, failed, happenings
 from reconciler.plan.planner import plan
 from reconciler.plan.prune import believed
@@ -23,7 +23,6 @@ from reconciler.plan.settle import lasting, settled
 from reconciler.plan.summary import Pass, Summary, summarise
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 _QUIET = 0.003
 """Seconds that people wait for news of a pass that set something going: whatever starts needs the processors first."""
 
@@ -135,7 +134,7 @@ class Loop:
         else:
             self._done(action)
         finally:
-            self.memory = replace(self.memory, in_flight=_without(self.memory.in_flight, slot))
+            self.memory = replace(self.memory, in_flight=without(self.memory.in_flight, slot))
             self.wake()
 
     def _done(self, action: Action) -> None:
@@ -143,22 +142,14 @@ class Loop:
         if isinstance(action, Drain):
             memory = replace(memory, draining={**memory.draining, action.slot: self.outside.clock()})
         elif isinstance(action, Stop | Update | Forget):
-            memory = replace(memory, draining=_without(memory.draining, action.slot))
-        self.memory = replace(memory, failures=_without(memory.failures, action.slot))
+            memory = replace(memory, draining=without(memory.draining, action.slot))
+        self.memory = without_failure(memory, action)
 
     def _failed(self, action: Action, reason: Reason, message: str) -> None:
         """Remember it for the planner's backoff, and tell people."""
-        earlier = self.memory.failures.get(action.slot)
-        launch = getattr(action, "launch", None)
-        failure = Failure(
-            at=self.outside.clock(),
-            count=earlier.count + 1 if earlier is not None else 1,
-            reason=reason,
-            detail=message,
-            digest=f"{launch.fingerprint}:{launch.live}" if launch is not None else "",
-        )
-        self.memory = replace(self.memory, failures={**self.memory.failures, action.slot: failure})
-        if self.summary is not None and (earlier is None or earlier.detail != message):
+        now = self.outside.clock()
+        self.memory, again = with_failure(self.memory, action, at=now, reason=reason, detail=message)
+        if self.summary is not None and not again:
             self.outside.publish(self.summary, (failed(action, reason, message),))
 
     def _settle(self, fleet: Fleet, observation: Observation) -> None:
@@ -178,7 +169,3 @@ class Loop:
             after = summarise(looked, memory, before=before, degraded=self.outside.degraded())
             self.summary = after
             self.outside.publish(after, happenings(before.status if before else None, after.status, looked.plan))
-
-
-def _without(mapping: Mapping[str, T], key: str) -> Mapping[str, T]:
-    return {other: value for other, value in mapping.items() if other != key} if key in mapping else mapping

@@ -4,9 +4,10 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Protocol, assert_never
 
+from reconciler.act.engine import post
 from reconciler.model.errors import TerminalError
 from reconciler.model.kinds import SecretRef
-from reconciler.model.plan import Action, Drain, Forget, Launch, Start, Stop, Update
+from reconciler.model.plan import Action, Attach, Detach, Drain, Forget, Launch, Start, Stop, Update
 from reconciler.model.status import Reason
 
 
@@ -31,7 +32,7 @@ class Runtime(Protocol):
 
 
 async def perform(action: Action, runtime: Runtime, secret: Callable[[str], str]) -> None:
-    """Do it, and return when it is done. Raises TransientError or TerminalError; nothing is then half done."""
+    """Do it, and return when it is done. Raises TransientError or TerminalError; it may be done again then."""
     match action:
         case Start(launch=launch):
             _check_files(launch)
@@ -42,6 +43,10 @@ async def perform(action: Action, runtime: Runtime, secret: Callable[[str], str]
         case Drain():
             pass  # the loop remembers since when; nothing new is routed to it, and what it does it finishes
         case Update(launch=launch):
+            await runtime.update(launch)
+        case Attach(launch=launch) | Detach(launch=launch):
+            for request in action.requests:
+                await post(launch, request, Reason.AdapterFailed)
             await runtime.update(launch)
         case Forget(slot=slot, run=run):
             await runtime.forget(slot, run)

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Literal
 
 from reconciler.engines import llamacpp, template, vllm
-from reconciler.engines.dialect import Command, Dialect, Refusal, Where, scheme
+from reconciler.engines.dialect import Attaching, Command, Dialect, Refusal, Where, absolute, local_path, scheme
 from reconciler.engines.written import settings
 from reconciler.model.fleet import Needs, Workload, split_slot
 from reconciler.model.kinds import Engine, Model, Node, Service, Workable
@@ -24,12 +24,19 @@ LATER = ("sglang", "ollama", "tgi", "triton")
 
 Port = int | Literal["leased"] | None
 _GIB = 2**30
+_NONE: Mapping[str, str] = {}
 
 
 def sizes_itself(engine: str) -> bool:
     """Whether an engine of this name measures what is free on its GPUs when it starts."""
     dialect = DIALECTS.get(engine)
     return dialect is not None and dialect.sizes_itself
+
+
+def attaching(engine: str) -> Attaching | None:
+    """How an engine of this name changes adapters while it runs; None: it cannot."""
+    dialect = DIALECTS.get(engine)
+    return dialect.attaching if dialect is not None else None
 
 
 def default_engine(source: str) -> str:
@@ -56,7 +63,11 @@ def workload(spec: Workable, *, source: Source, directory: str, engines: Mapping
         refusal = _model_refusal(spec, engine, template_used, dialect)
     if refusal is not None:
         return refusal
-    text, fingerprint, live = settings(spec, template_used, directory)
+    adapters = _NONE
+    attaches = template_used is None and attaching(engine) is not None
+    if attaches and spec.kind == "Model" and spec.adapters:
+        adapters = {one.name: absolute(one.source, directory) for one in spec.adapters}
+    text, fingerprint, live = settings(spec, template_used, directory, attaches=attaches)
     return Workload(
         name=spec.name,
         spec=spec,
@@ -73,6 +84,7 @@ def workload(spec: Workable, *, source: Source, directory: str, engines: Mapping
         settings=text,
         fingerprint=fingerprint,
         live=live,
+        adapters=adapters,
     )
 
 
@@ -86,7 +98,14 @@ def _service_refusal(spec: Service, places: list[str]) -> str | None:
 
 
 def _model_refusal(spec: Model, engine: str, used: Engine | None, dialect: Dialect | None) -> str | None:
+    if spec.adapters:
+        names = [*{spec.name, *spec.aliases}, *(adapter.name for adapter in spec.adapters)]
+        twice = next((name for index, name in enumerate(names) if name in names[:index]), None)
+        if twice is not None:
+            return f"adapters cannot be told apart: requests for {twice} could mean two things; choose another name"
     if used is not None:
+        if spec.adapters:
+            return f"adapters cannot be loaded by engine {engine}: a kind: Engine has no place for them; write args"
         place = template.unknown_place(used, template.places(used))
         return f"cannot fill in {{{place}}} of engine {engine}; see the manual of kind Engine" if place else None
     if dialect is None:
@@ -100,7 +119,8 @@ def _model_refusal(spec: Model, engine: str, used: Engine | None, dialect: Diale
         return f"cannot take {kind}: sources with {engine}; choose one of {schemes}"
     if spec.params:
         return f"cannot take params with {engine}; params are for a kind: Engine, write args"
-    return None
+    refused = dialect.attaching.refused(spec) if dialect.attaching is not None else None
+    return f"adapters {refused}" if refused is not None else None
 
 
 def _needs(spec: Workable, cpu: bool, port: Port) -> Needs:
@@ -179,8 +199,20 @@ def launch(
         fingerprint=what.fingerprint,
         live=what.live,
         settings=what.settings,
+        adapters=what.adapters,
         strikes=strikes,
     )
+
+
+def with_adapters(of: Launch, adapters: Mapping[str, str]) -> Launch:
+    """The same launch with other adapters, where its engine changes them while it runs."""
+    attaching_ = attaching(of.engine)
+    if attaching_ is None:
+        return of
+    gone = {local_path(source, "/") for source in of.adapters.values() if scheme(source) == "file"}
+    come = [local_path(source, "/") for source in adapters.values() if scheme(source) == "file"]
+    files = (*[path for path in of.files if path not in gone], *come)
+    return replace(of, adapters=adapters, argv=attaching_.argv(of, adapters), files=files)
 
 
 def probe(what: Workload, gpus: tuple[Gpu, ...] = (), memory: int | None = None) -> Probe:

@@ -9,6 +9,7 @@ from reconciler.model.fleet import Workload
 from reconciler.model.kinds import Model, SecretRef
 from reconciler.model.noun import noun
 from reconciler.model.observation import Gpu, Host
+from reconciler.model.plan import Launch, Request
 from reconciler.model.status import Reason
 
 LOOPBACK = "127.0.0.1"
@@ -45,6 +46,22 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attaching:
+    """How an engine takes up adapters and lets them go while it runs. They are told by name and source."""
+
+    refused: Callable[[Model], str | None]
+    """Why it cannot load the adapters of a model, in words for its `adapters`."""
+    able: Callable[[Launch], bool]
+    """Whether it was started so that it can."""
+    attach: Callable[[str, str], tuple[Request, ...]]
+    detach: Callable[[str], tuple[Request, ...]]
+    argv: Callable[[Launch, Mapping[str, str]], tuple[str, ...]]
+    """The command line of a launch, with other adapters."""
+    crowded: Callable[[Launch, int], str]
+    """What it means, in words, that it has so many of them; empty where there is nothing to say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
     """One engine."""
 
@@ -57,11 +74,18 @@ class Dialect:
     """Whether it measures what is free on its GPUs when it starts: then nothing else may load there meanwhile."""
     health: str = "/health"
     """HTTP path that answers 2xx when ready."""
+    attaching: Attaching | None = None
+    """How it changes adapters while it runs; None: it cannot."""
 
 
 def scheme(source: str) -> str:
     """`hf:org/repo` → `hf`."""
     return source.partition(":")[0]
+
+
+def absolute(source: str, directory: str) -> str:
+    """The same for every file that names it: `file:x.gguf` in a file of `/etc/fleet.d` → `file:/etc/fleet.d/x.gguf`."""
+    return f"file:{local_path(source, directory)}" if scheme(source) == "file" else source
 
 
 def local_path(source: str, directory: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from reconciler.engines import flags
-from reconciler.engines.dialect import local_path, scheme
+from reconciler.engines.dialect import absolute
 from reconciler.engines.memory import Beside, Known
 from reconciler.model.fleet import Workload
 from reconciler.model.kinds import Model
@@ -15,7 +15,7 @@ def wanted(what: Workload) -> tuple[str, ...]:
     if not isinstance(spec, Model) or spec.memory != "auto":
         return ()
     sources = (spec.source, *(adapter.source for adapter in spec.adapters), *flags.beside(spec))
-    return tuple(_absolute(source, what.directory) for source in sources if source is not None)
+    return tuple(absolute(source, what.directory) for source in sources if source is not None)
 
 
 def found(what: Workload, known: Mapping[str, Known]) -> tuple[Known, Beside]:
@@ -25,12 +25,8 @@ def found(what: Workload, known: Mapping[str, Known]) -> tuple[Known, Beside]:
         return None, Beside()
 
     def look(source: str | None) -> Known:
-        return None if source is None else known.get(_absolute(source, what.directory))
+        return None if source is None else known.get(absolute(source, what.directory))
 
     projector, draft = flags.beside(spec)
     adapters = tuple(look(adapter.source) for adapter in spec.adapters)
     return look(spec.source), Beside(adapters=adapters, projector=look(projector), draft=look(draft))
-
-
-def _absolute(source: str, directory: str) -> str:
-    return f"file:{local_path(source, directory)}" if scheme(source) == "file" else source

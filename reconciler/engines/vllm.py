@@ -1,5 +1,6 @@
 """vLLM: `vllm serve` from PATH. Flags read at vLLM, August 2026."""
 
+from reconciler.engines import vllm_adapters
 from reconciler.engines.dialect import (
     LOOPBACK,
     Command,
@@ -50,16 +51,20 @@ def _render(workload: Workload, model: Model, where: Where) -> Command | Refusal
         share = _WHOLE if where.memory is None else min(_WHOLE, where.memory / least)
         argv += ["--gpu-memory-utilization", f"{share:.4f}"]
     files = [name] if scheme(model.source) == "file" else []
-    if model.adapters:
-        argv += ["--enable-lora", "--max-loras", str(len(model.adapters)), "--lora-modules"]
-        for adapter in model.adapters:
-            path, _ = _source(adapter.source, workload.directory)
-            files += [path] if scheme(adapter.source) == "file" else []
-            argv.append(f"{adapter.name}={path}")
     env: dict[str, str | SecretRef] = visible_devices(where)
-    if scheme(model.source) == "modelscope":
+    if model.adapters:
+        argv += vllm_adapters.flags(workload.adapters, places=len(model.adapters))
+        files += vllm_adapters.files(workload.adapters)
+        env.update(vllm_adapters.ENV)
+    if vllm_adapters.hub(model) == "modelscope":
         env["VLLM_USE_MODELSCOPE"] = "True"
     return Command(argv=(*argv, *model.args), env=env, files=tuple(files))
 
 
-DIALECT = Dialect(render=_render, sources=("hf", "file", "modelscope"), cpu=False, sizes_itself=True)
+DIALECT = Dialect(
+    render=_render,
+    sources=("hf", "file", "modelscope"),
+    cpu=False,
+    sizes_itself=True,
+    attaching=vllm_adapters.ATTACHING,
+)

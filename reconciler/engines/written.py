@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 from pydantic import PlainSerializer
 from pydantic_core import PydanticUndefined, to_json
 
-from reconciler.model.kinds import Engine, Spec, Workable, change_class
+from reconciler.model.kinds import Change, Engine, Spec, Workable, change_class
 from reconciler.model.quantity import write_duration, write_size
 
 _SCALARS = frozenset((str, int, bool, float, type(None)))
@@ -27,12 +27,15 @@ class _Field(NamedTuple):
     default: object
     plain: Callable[[Any], Any] | None
     """Makes a value of it what JSON has; None: it is already."""
-    live: bool
+    change: Change
 
 
-def settings(spec: Workable, used: Engine | None, directory: str) -> tuple[str, str, str]:
-    """Settings as canonical JSON (`Workload.settings`), their fingerprint, and the hash of the live ones."""
-    restart, live = _written(spec)
+def settings(spec: Workable, used: Engine | None, directory: str, *, attaches: bool = False) -> tuple[str, str, str]:
+    """Settings as canonical JSON (`Workload.settings`), their fingerprint, and the hash of the live ones.
+
+    Where its engine `attaches` what is of class engine, that is in none of them: it is compared by itself.
+    """
+    restart, live = _written(spec, attaches=attaches)
     engine = _json(_written(used)[0]) if used is not None else b"{}"
     restarts, lives = _json(restart), _json(live)
     fingerprint = restarts + engine
@@ -50,19 +53,19 @@ def _hash(text: bytes) -> str:
     return hashlib.blake2b(text, digest_size=8).hexdigest()
 
 
-def _written(spec: Spec) -> tuple[dict[str, Any], dict[str, Any]]:
+def _written(spec: Spec, *, attaches: bool = False) -> tuple[dict[str, Any], dict[str, Any]]:
     """Of class restart and of class live, in the order of the fields."""
     restart: dict[str, Any] = {}
     live: dict[str, Any] = {}
     values = spec.__dict__
-    for name, default, plain, is_live in _chosen(type(spec), frozenset(spec.__pydantic_fields_set__)):
+    for name, default, plain, change in _chosen(type(spec), frozenset(spec.__pydantic_fields_set__)):
         value = values[name]
         if plain is not None:
             value = plain(value)
         if value != default:
-            if is_live:
+            if change == "live":
                 live[name] = value
-            else:
+            elif change == "restart" or not attaches:
                 restart[name] = value
     return restart, live
 
@@ -114,7 +117,7 @@ def _fields(kind: type[Spec]) -> tuple[_Field, ...]:
         default = field.get_default(call_default_factory=True)
         if plain is not None and default is not PydanticUndefined:
             default = plain(default)
-        made.append(_Field(name, default, plain, change_class(kind, name) == "live"))
+        made.append(_Field(name, default, plain, change_class(kind, name)))
     return tuple(made)
 
 

@@ -60,11 +60,14 @@ class Workload:
     """Hash of the settings of class `restart`: an instance with another one is replaced."""
     live: str
     """Hash of the settings of class `live`: an instance with another one is updated."""
+    adapters: Mapping[str, str] = field(default_factory=dict[str, str])
+    """By name the source of each, `file:` ones absolute, where the engine can attach them while it runs; else none, as
+    they are part of the fingerprint."""
 
     @property
     def digest(self) -> str:
-        """Fingerprint and live hash as one string: equal where nothing at all changed."""
-        return f"{self.fingerprint}:{self.live}"
+        """Fingerprint, live hash and adapters as one string: equal where nothing at all changed."""
+        return digest(self.fingerprint, self.live, self.adapters)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +94,13 @@ class Fleet:
     def other(self, host: str) -> Node:
         """The Node that applies on another machine than the one that the daemon runs on."""
         return self.nodes.get(host) or Node(name=host)
+
+
+def digest(fingerprint: str, live: str, adapters: Mapping[str, str]) -> str:
+    """The `digest` of a Workload, and of an Instance."""
+    if not adapters:
+        return f"{fingerprint}:{live}"
+    return ":".join((fingerprint, live, *(f"{name}={source}" for name, source in sorted(adapters.items()))))
 
 
 def slot(name: str, index: int) -> str:

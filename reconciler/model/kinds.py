@@ -1,6 +1,7 @@
 """What a file may declare: one class for each `kind`. Descriptions of fields are the manual and the JSON Schema.
 
-A field is of class `restart` (a change replaces the instance) unless it is declared with `live(…)`.
+A field is of class `restart` (a change replaces the instance) unless it is declared with `live(…)` (what runs takes it
+over) or `ENGINE` (the engine's own API does it while it runs, where it has one for that; else it is replaced).
 """
 
 import re
@@ -24,6 +25,8 @@ _SOURCE = re.compile(
 
 
 LIVE: dict[str, Any] = {"x-change": "live"}
+ENGINE: dict[str, Any] = {"x-change": "engine"}
+Change = Literal["live", "engine", "restart"]
 
 
 def live(default: Any, **more: Any) -> Any:
@@ -255,8 +258,9 @@ class Model(Runs):
     """Type of the KV cache, in the engine's word: `f16`, `q8_0`, `fp8` …"""
     tensor_parallel: int | None = Field(default=None, ge=1, le=64)
     """GPUs that share each layer; as many as `gpus` when not given."""
-    adapters: Annotated[tuple[Adapter, ...], Field(strict=False)] = ()
-    """LoRA adapters loaded with the model."""
+    adapters: Annotated[tuple[Adapter, ...], Field(strict=False)] = Field(default=(), json_schema_extra=ENGINE)
+    """LoRA adapters loaded with the model. vLLM takes them up and lets them go while it runs, once it was started with
+    any; llama.cpp is replaced."""
     params: Params = Field(default_factory=dict)
     """Parameters of a `kind: Engine`, checked against its `params` schema."""
     args: Texts = ()
@@ -358,6 +362,7 @@ LATER: dict[str, str] = {
 LATER_KINDS = ("McpServer", "Job", "Workflow", "Dataset", "Route", "Access", "Alert", "Notifier")
 
 
-def change_class(kind: type[Spec], field: str) -> Literal["live", "restart"]:
-    """Whether a change of this field is applied to what runs, or replaces it."""
-    return "live" if kind.model_fields[field].json_schema_extra == LIVE else "restart"
+def change_class(kind: type[Spec], field: str) -> Change:
+    """Whether a change of this field is applied to what runs, by us or by its engine, or replaces it."""
+    extra = kind.model_fields[field].json_schema_extra
+    return "live" if extra == LIVE else "engine" if extra == ENGINE else "restart"

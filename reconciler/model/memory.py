@@ -18,7 +18,7 @@ class Failure:
     reason: Reason
     detail: str
     digest: str
-    """What of the fleet was tried: an edit makes it worth trying at once."""
+    """What of the fleet was tried, of an adapter its source: an edit makes it worth trying at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,8 @@ class Memory:
     """By slot; what they will take counts as taken."""
     failures: Mapping[str, Failure] = field(default_factory=dict[str, Failure])
     """By slot."""
+    refusals: Mapping[str, Mapping[str, Failure]] = field(default_factory=dict[str, "Mapping[str, Failure]"])
+    """By slot, by adapter: what could not be attached or detached. The model serves all the same."""
     overrides: Mapping[str, Override] = field(default_factory=dict[str, Override])
     """By workload."""
     restarts: Mapping[str, int] = field(default_factory=dict[str, int])

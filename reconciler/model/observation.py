@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from reconciler.model.fleet import digest
 from reconciler.model.plan import Launch, Strikes
 from reconciler.model.status import Reason
 from reconciler.model.weights import Unreadable, Weights
@@ -176,7 +177,7 @@ class Instance:
     @property
     def digest(self) -> str:
         """What of the fleet it is: see `Workload.digest`."""
-        return f"{self.launch.fingerprint}:{self.launch.live}"
+        return digest(self.launch.fingerprint, self.launch.live, self.launch.adapters)
 
     @property
     def healthy(self) -> bool:

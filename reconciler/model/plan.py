@@ -93,6 +93,8 @@ class Launch:
     live: str
     settings: str
     """`Workload.settings` that it was made from."""
+    adapters: Mapping[str, str] = field(default_factory=dict[str, str])
+    """`Workload.adapters` that it has now: those it was started with, and those attached since."""
     strikes: Strikes = Strikes()
 
 
@@ -162,6 +164,55 @@ class Update:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One question to an engine: JSON that is posted to its port."""
+
+    path: str
+    body: Mapping[str, str]
+    within: float
+    """Seconds until it must have answered."""
+    also: tuple[int, ...] = ()
+    """Statuses that are as good as 2xx."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attach:
+    """Have an engine that runs take up one adapter more, and record that it has it."""
+
+    slot: str
+    adapter: str
+    requests: tuple[Request, ...]
+    """What it is asked, in this order; doing it again does no harm."""
+    launch: Launch
+    """The recorded launch with the adapter."""
+    reason: Reason
+    detail: str = ""
+    """Where the adapter comes from."""
+    kind: Literal["attach"] = "attach"
+
+    def __str__(self) -> str:
+        return _line("attach", self.slot, self.reason, self.detail, "adapter", self.adapter)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Detach:
+    """Have an engine that runs let one adapter go, and record that it is gone."""
+
+    slot: str
+    adapter: str
+    requests: tuple[Request, ...]
+    """What it is asked, in this order; doing it again does no harm."""
+    launch: Launch
+    """The recorded launch without the adapter."""
+    reason: Reason
+    detail: str = ""
+    kind: Literal["detach"] = "detach"
+
+    def __str__(self) -> str:
+        return _line("detach", self.slot, self.reason, self.detail, "adapter", self.adapter)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Forget:
     """Remove the record of an instance that ended and is not wanted; its logs stay for a while."""
 
@@ -175,7 +226,7 @@ class Forget:
         return _line("forget", self.slot, self.reason, self.detail)
 
 
-Action = Start | Drain | Stop | Update | Forget
+Action = Start | Drain | Stop | Update | Attach | Detach | Forget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

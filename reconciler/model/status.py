@@ -30,6 +30,7 @@ class Reason(StrEnum):
     EngineMissing = "EngineMissing"
     SecretMissing = "SecretMissing"
     DiskFull = "DiskFull"
+    AdapterFailed = "AdapterFailed"
     Lost = "Lost"
     # why nothing is done
     NoFreeGpu = "NoFreeGpu"

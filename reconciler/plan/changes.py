@@ -45,7 +45,7 @@ def _show(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):
-        return ", ".join(map(str, cast("list[Any]", value))) or "none"
+        return ", ".join(map(_show, cast("list[object]", value))) or "none"
     if isinstance(value, dict):
         return ", ".join(f"{key}: {_show(item)}" for key, item in cast("dict[str, Any]", value).items())
     return str(value)

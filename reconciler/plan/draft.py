@@ -21,6 +21,7 @@ from reconciler.model.observation import (
 )
 from reconciler.model.plan import Launch, Size, Start, Stop
 from reconciler.model.status import Reason
+from reconciler.plan.attaching import suits
 from reconciler.plan.barred import barred
 from reconciler.plan.cards import Stock, coarse, why_never
 from reconciler.plan.hosts import Ram, held, taken
@@ -178,7 +179,7 @@ class Draft:
         going = isinstance(phase, Stopping) or isinstance(action, Stop)
         asked = phase.asked if isinstance(phase, Stopping | Exited) else action.reason if going and action else None
         stands = isinstance(phase, Running) and not going and self._occupies(launch)
-        same = launch.fingerprint == workload.fingerprint or text in self.waiting
+        same = suits(launch, workload) or text in self.waiting
         if stands and same and not self._uprooted(instance, workload):
             # what it was promised is its own, whatever is known better by now
             yield self._standing(text, workload, launch)

@@ -1,11 +1,11 @@
 """What one pass knows, and the room that is left while it decides."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from reconciler.model.fleet import Workload, slot, split_slot
 from reconciler.model.kinds import Node
-from reconciler.model.memory import Memory
+from reconciler.model.memory import Failure, Memory
 from reconciler.model.observation import Demand, Gpu, Instance, Observation, Running, Unknown
 from reconciler.model.plan import Launch
 from reconciler.plan import scaling
@@ -94,7 +94,18 @@ class Facts:
         instance = self.instances[slot]
         return instance.digest != workload.digest or not isinstance(instance.phase, Running)
 
+    def startable(self, slot: str, workload: Workload) -> Workload:
+        """Without adapters that its engine could not attach: started with one of them, it would not start at all."""
+        refusals = self.memory.refusals.get(slot, {})
+        adapters = workload.adapters
+        good = {name: source for name, source in adapters.items() if not _refused(refusals.get(name), source)}
+        return workload if good == adapters else replace(workload, adapters=good)
+
     def gpus(self, uuids: Collection[str]) -> tuple[Gpu, ...]:
         """Those of these GPUs that can be seen, in order of index."""
         gpus = self.observation.gpus
         return () if not uuids or isinstance(gpus, Unknown) else tuple(gpu for gpu in gpus if gpu.uuid in uuids)
+
+
+def _refused(refusal: Failure | None, source: str) -> bool:
+    return refusal is not None and refusal.digest == source

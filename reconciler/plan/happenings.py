@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from reconciler.model.plan import Action, Drain, Forget, Plan, Start, Stop, Update
+from reconciler.model.plan import Action, Attach, Detach, Drain, Forget, Plan, Start, Stop, Update
 from reconciler.model.quantity import print_duration
 from reconciler.model.status import Condition, Event, Reason, Replica, Status, WorkloadStatus
 from reconciler.plan.words import ASKED
@@ -44,7 +44,12 @@ def happenings(before: Status | None, after: Status, plan: Plan) -> tuple[Happen
 
 def failed(action: Action, reason: Reason, message: str) -> Happening:
     """An action that could not be carried out."""
-    return Happening(severity="error", subject=action.slot, reason=reason, message=f"cannot {action.kind}: {message}")
+    text = f"cannot {action.kind}{_adapter(action)}: {message}"
+    return Happening(severity="error", subject=action.slot, reason=reason, message=text)
+
+
+def _adapter(action: Action) -> str:
+    return f" {action.adapter}" if isinstance(action, Attach | Detach) else ""
 
 
 def _doing(action: Action) -> Happening:
@@ -54,8 +59,9 @@ def _doing(action: Action) -> Happening:
         place = f" on gpu {','.join(map(str, launch.indices))}" if launch.indices else ""
         place += f", port {launch.port}" if launch.port is not None else ""
     verb = {Start: "starting", Stop: "stopping", Drain: "draining", Update: "updating", Forget: "forgetting"}
+    verb |= {Attach: "attaching", Detach: "detaching"}
     severity: Severity = "warning" if action.reason in _FAILURES else "info"
-    text = f"{verb[type(action)]}{place}" + (f": {action.detail}" if action.detail else "")
+    text = f"{verb[type(action)]}{place}{_adapter(action)}" + (f": {action.detail}" if action.detail else "")
     return Happening(severity=severity, subject=action.slot, reason=action.reason, message=text)
 
 
@@ -85,10 +91,10 @@ def _rows(before: Status | None, after: Status) -> Iterator[Happening]:
 
 
 def _stalled(earlier: WorkloadStatus | None, row: WorkloadStatus) -> Iterator[Happening]:
-    """A block that is new; backing off is told by the exit that caused it."""
+    """A block that is new; backing off is told by what failed before it."""
     condition: Condition = row.conditions[2]
     known = earlier.conditions[2] if earlier is not None else None
-    if condition.status != "True" or condition.reason in (Reason.BackingOff, Reason.SpecInvalid):
+    if condition.status != "True" or condition.reason in (Reason.BackingOff, Reason.AdapterFailed, Reason.SpecInvalid):
         return
     if known is None or (known.status, known.reason, known.message) != ("True", condition.reason, condition.message):
         yield Happening(

@@ -69,7 +69,7 @@ def _runs(observation: Observation, slot: str) -> Launch | None:
 
 
 def _note(found: dict[str, int], launch: Launch, amount: int) -> None:
-    name = measure(launch.fingerprint, len(launch.gpus))
+    name = measure(launch.fingerprint, len(launch.gpus), adapters=bool(launch.adapters))
     found[name] = max(found.get(name, 0), -(-amount // _GRAIN) * _GRAIN)
 
 

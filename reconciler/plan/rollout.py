@@ -12,6 +12,7 @@ from reconciler.model.memory import Memory
 from reconciler.model.observation import Instance, Ready, Running
 from reconciler.model.plan import Stop
 from reconciler.model.status import Reason
+from reconciler.plan.attaching import suits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +67,7 @@ def rollout(workload: Workload, count: int, instances: Mapping[str, Instance], m
             return None
         # the last one replaced is not there yet: what serves meanwhile stays, though it be of yet other settings
         return Rollout(outdated=tuple(old), surge=more.slot, ready=True, away=tuple(away))
-    same = instances[serving[0]].launch.fingerprint == workload.fingerprint
+    same = suits(instances[serving[0]].launch, workload)
     reason = Reason.RestartAsked if same else Reason.SpecChanged
     if workload.spec.strategy != "surge":
         return Rollout(outdated=tuple(serving), away=tuple(away), reason=reason)
@@ -77,7 +78,7 @@ def rollout(workload: Workload, count: int, instances: Mapping[str, Instance], m
 def outdated(instance: Instance, workload: Workload, memory: Memory) -> bool:
     """Whether what runs is to be replaced: it was made from other settings, or its restart was asked for."""
     launch = instance.launch
-    return launch.fingerprint != workload.fingerprint or memory.restarts.get(instance.slot, 0) >= launch.run
+    return not suits(launch, workload) or memory.restarts.get(instance.slot, 0) >= launch.run
 
 
 def _serves(instance: Instance, memory: Memory) -> bool:

@@ -74,7 +74,7 @@ def row(inputs: Inputs, memory: Memory, indices: Mapping[str, int]) -> WorkloadS
             Endpoint(
                 slot=replica.slot,
                 address=f"http://127.0.0.1:{replica.port}",
-                names=_names(name, workload),
+                names=_names(name, workload, by_slot[replica.slot]),
                 weight=_weight(workload),
             )
             for replica in routed
@@ -84,10 +84,13 @@ def row(inputs: Inputs, memory: Memory, indices: Mapping[str, int]) -> WorkloadS
     )
 
 
-def _names(name: str, workload: Workload | None) -> tuple[str, ...]:
+def _names(name: str, workload: Workload | None, instance: Instance) -> tuple[str, ...]:
+    """What it answers to: of adapters that are attached while it runs, those that it has."""
     if workload is None or not isinstance(workload.spec, Model):
         return (name,)
-    return (name, *workload.spec.aliases, *(adapter.name for adapter in workload.spec.adapters))
+    adapters = (adapter.name for adapter in workload.spec.adapters)
+    has = (one for one in adapters if one not in workload.adapters or one in instance.launch.adapters)
+    return (name, *workload.spec.aliases, *has)
 
 
 def _weight(workload: Workload | None) -> int:

@@ -28,6 +28,11 @@ def settled(memory: Memory, fleet: Fleet, observation: Observation, before: Obse
             for slot, failure in memory.failures.items()
             if slot in fleet.slots or slot.rpartition("/")[0] in fleet.workloads or slot in instances
         },
+        refusals={
+            slot: each
+            for slot, each in memory.refusals.items()
+            if observation.healthy.get(slot) != fleet.slots.get(slot)
+        },
         measured=measured(memory.measured, observation, before.resident if before is not None else None),
         stated=stated(memory.stated, observation),
     )

@@ -17,7 +17,7 @@ from reconciler.model.observation import (
     Unknown,
     healthy_of,
 )
-from reconciler.model.plan import Action, Drain, Forget, Plan, Start, Stop, Update
+from reconciler.model.plan import Action, Attach, Detach, Drain, Forget, Plan, Start, Stop, Update
 
 
 def simulate(decided: Plan, observation: Observation, memory: Memory, now: float) -> tuple[Observation, Memory]:
@@ -89,6 +89,8 @@ def _carry_out(action: Action, instances: dict[str, Instance], draining: dict[st
             draining[slot] = now
         case Update(launch=launch):
             draining.pop(slot, None)
+            instances[slot] = replace(instances[slot], launch=launch)
+        case Attach(launch=launch) | Detach(launch=launch):
             instances[slot] = replace(instances[slot], launch=launch)
         case Forget():
             instances.pop(slot, None)

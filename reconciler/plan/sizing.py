@@ -59,9 +59,11 @@ def on_cpu(workload: Workload, observation: Observation, memory: Memory) -> Size
     return Size(host=made.needed, host_basis="estimated", within=made.uncertainty)
 
 
-def measure(fingerprint: str, gpus: int, *, host: bool = False) -> str:
-    """What a measured figure is remembered by: of each GPU, or of the host."""
-    return f"{fingerprint}@{gpus}" + (" host" if host else "")
+def measure(fingerprint: str, gpus: int, *, host: bool = False, adapters: bool = False) -> str:
+    """What a measured figure is remembered by: of each GPU, there with `adapters` that its fingerprint does not tell of,
+    or of the host.
+    """
+    return f"{fingerprint}{'+adapters' if adapters else ''}@{gpus}" + (" host" if host else "")
 
 
 def _with_host(size: Size, workload: Workload, memory: Memory, made: Estimate | None) -> Size:
@@ -78,7 +80,7 @@ def _with_host(size: Size, workload: Workload, memory: Memory, made: Estimate | 
 def _known(workload: Workload, memory: Memory, count: int, made: Estimate) -> Size:
     if not workload.needs.share:
         return Size(gpus=count)  # alone on its cards, it may as well have all of them
-    name = measure(workload.fingerprint, count)
+    name = measure(workload.fingerprint, count, adapters=bool(workload.adapters))
     known = memory.measured.get(name)
     if known is None and (said := memory.stated.get(name)) is not None:
         # what the driver and its libraries take is in no buffer of an engine

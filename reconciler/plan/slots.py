@@ -25,6 +25,7 @@ from reconciler.model.observation import (
 from reconciler.model.plan import Action, Blocked, Drain, Forget, Launch, Start, Stop, Strikes, Update
 from reconciler.model.status import Reason
 from reconciler.plan import backoff, starts
+from reconciler.plan.attaching import differing, needs_restart, step
 from reconciler.plan.cards import RETURNS
 from reconciler.plan.changes import changes
 from reconciler.plan.facts import Facts
@@ -66,7 +67,7 @@ def decide(slot: str, fate: Fate, facts: Facts) -> Decision | None:
     if slot in facts.memory.in_flight:
         return None
     failure = facts.memory.failures.get(slot)
-    if failure is not None and (waits := _failed(slot, failure, fate, facts.now)) is not None:
+    if failure is not None and (waits := _failed(slot, failure, fate, facts)) is not None:
         return waits
     instance = facts.instances.get(slot)
     if isinstance(fate, Workload):
@@ -93,7 +94,8 @@ def _run(instance: Instance, workload: Workload, facts: Facts) -> Decision | Non
             room = partial(_without, launch, facts, runs=False)
             return _start(slot, workload, facts, launch, strikes=launch.strikes, reason=Reason.NotRunning, room=room)
         case Exited():
-            fresh = asked or launch.fingerprint != workload.fingerprint
+            same = launch.fingerprint == workload.fingerprint
+            fresh = asked or not same or launch.adapters != facts.startable(slot, workload).adapters
             strikes, wait = (_CLEAN, 0.0) if fresh else backoff.after(launch.strikes, phase, slot)
             if facts.now < phase.at + wait:
                 detail = f"{ended(phase)}; {in_a_row(strikes.count)}"
@@ -118,7 +120,10 @@ def _running(instance: Instance, phase: Running, workload: Workload, facts: Fact
     if asked:
         reason = Reason.RestartAsked
     elif launch.fingerprint != workload.fingerprint:
-        reason, detail = Reason.SpecChanged, "; ".join(changes(launch.settings, workload.settings)[0])
+        changed = (*changes(launch.settings, workload.settings)[0], *differing(launch, workload))
+        reason, detail = Reason.SpecChanged, "; ".join(changed)
+    elif why := needs_restart(launch, workload):
+        reason, detail = Reason.SpecChanged, why
     elif isinstance(readiness, NotReady) and readiness.reason is Reason.PortTaken:
         reason, detail = Reason.PortTaken, readiness.detail
     elif isinstance(readiness, NotReady) and facts.now >= phase.since + probe.start:
@@ -141,6 +146,9 @@ def _running(instance: Instance, phase: Running, workload: Workload, facts: Fact
     if strikes != launch.strikes:
         detail = "healthy for 10 minutes: earlier failures are forgotten"
         return Update(slot=slot, launch=replace(launch, strikes=strikes), reason=Reason.Recovered, detail=detail)
+    refusals = facts.memory.refusals.get(slot, {})
+    if isinstance(readiness, Ready) and (attached := step(launch, workload, refusals, facts.now)):
+        return attached
     if isinstance(readiness, Ready) and strikes != _CLEAN:
         return Later(readiness.since + backoff.HEALTHY_AFTER)
     return None
@@ -264,11 +272,11 @@ def _without(launch: Launch, facts: Facts, *, runs: bool = True) -> Room:
     return facts.free().without(launch, runs=runs)
 
 
-def _failed(slot: str, failure: Failure, fate: Fate, now: float) -> Blocked | None:
+def _failed(slot: str, failure: Failure, fate: Fate, facts: Facts) -> Blocked | None:
     """What keeps a slot waiting whose last action could not be carried out; an edit ends the waiting."""
     until = failure.at + backoff.delay(failure.count, slot)
-    edited = isinstance(fate, Workload) and failure.digest not in ("", fate.digest)
-    if edited or now >= until:
+    edited = isinstance(fate, Workload) and failure.digest not in ("", fate.digest, facts.startable(slot, fate).digest)
+    if edited or facts.now >= until:
         return None
     return Blocked(subject=slot, reason=failure.reason, detail=failure.detail, until=until)
 

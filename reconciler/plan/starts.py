@@ -35,7 +35,7 @@ def launch(
     if isinstance(port, NoRoom):
         return Blocked(subject=slot, reason=port.reason, detail=port.detail)
     made = engines.launch(
-        workload,
+        facts.startable(slot, workload),
         slot=slot,
         run=before.run + 1 if before is not None else 1,
         gpus=gpus,

@@ -227,7 +227,8 @@ class Resolver:
 def _refusal(spec: Workable, message: str) -> Finding:
     if isinstance(spec, Service):
         return Finding(("health",) if "health.path" in message else ("command",), message)
-    return Finding(("engine",), message)
+    field, _, words = message.partition(" ")
+    return Finding(("adapters",), words) if field == "adapters" else Finding(("engine",), message)
 
 
 def _public(claim: Declared) -> tuple[str, ...]:

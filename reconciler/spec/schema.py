@@ -7,7 +7,7 @@ from typing import Any, cast
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from reconciler.model.kinds import KINDS, LIVE
+from reconciler.model.kinds import ENGINE, KINDS, LIVE
 
 FILE = "fleet.schema.json"
 _SCALAR = ["string", "number", "boolean"]
@@ -16,6 +16,10 @@ _KINDS = {
     "Service": "Any supporting program: a vector store, a tracker, a metrics server.",
     "Engine": "A new engine without code: how to run a model with some program.",
     "Node": "A machine: its ports, reserved memory and cache.",
+}
+_CHANGES = {
+    LIVE["x-change"]: "A change needs no restart.",
+    ENGINE["x-change"]: "A change needs no restart where the engine can do it while it runs.",
 }
 _BOUNDS = {"replicas": (0, 1000), "gpus": (0, 64)}
 """Bounds that the kinds check by code."""
@@ -72,8 +76,8 @@ def _finish(name: str, definition: dict[str, Any], definitions: dict[str, Any]) 
             schema["description"] = _KINDS[name]
         elif "description" not in schema:
             schema["description"] = definitions[schema["$ref"].rpartition("/")[2]]["description"]
-        if schema.pop("x-change", None) == LIVE["x-change"]:
-            schema["description"] = f"{schema['description']}\n\nA change needs no restart."
+        if (told := _CHANGES.get(schema.pop("x-change", None))) is not None:
+            schema["description"] = f"{schema['description']}\n\n{told}"
         for choice in schema.get("anyOf", ()):
             if key in _BOUNDS and choice.get("type") == "integer":
                 choice["minimum"], choice["maximum"] = _BOUNDS[key]

@@ -1,15 +1,17 @@
 """An action is carried out by the one method it means, and refused before it when what it needs is missing."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from reconciler.act.perform import perform
-from reconciler.model.errors import TerminalError
+from reconciler.model.errors import TerminalError, TransientError
 from reconciler.model.kinds import SecretRef
-from reconciler.model.plan import Drain, Forget, Start, Stop, Update
+from reconciler.model.plan import Attach, Detach, Drain, Forget, Request, Start, Stop, Update
 from reconciler.model.status import Reason
 from tests.act.stage import launch
+from tests.observe.watching import engine, response, scenario
 
 
 class Recorder:
@@ -48,6 +50,42 @@ def test_each_action_is_one_request():
     assert do(Update(slot="chat/0", launch=launch(), reason=why)) == [("update", "chat/0")]
     assert do(Forget(slot="chat/0", run=3, reason=why)) == [("forget", "chat/0", 3)]
     assert do(Drain(slot="chat/0", run=3, reason=why)) == []
+
+
+SQL = {"lora_name": "sql"}
+GOES, COMES = Request(path="/go", body=SQL, within=20.0, also=(404,)), Request(path="/come", body=SQL, within=20.0)
+
+
+async def changed(kind, server, *requests):
+    """What is recorded after an engine was asked for these."""
+    runtime, order = Recorder(), replace(launch(), engine="vllm", port=server.port)
+    action = kind(slot="chat/0", adapter="sql", requests=requests, launch=order, reason=Reason.SpecChanged)
+    try:
+        await perform(action, runtime, no_secret)
+    except TransientError as error:
+        return runtime.asked, error.reason, str(error)
+    return runtime.asked
+
+
+@scenario
+async def test_an_engine_is_asked_for_an_adapter_and_then_it_is_recorded():
+    """A status that is as good as 2xx is no failure; what fails is recorded as it was, with the engine's own words."""
+    async with engine() as server:
+        server.by_path["/go"] = response("404 Not Found")
+        assert await changed(Attach, server, GOES, COMES) == [("update", "chat/0")]
+        assert await changed(Detach, server, GOES) == [("update", "chat/0")]
+        assert server.asked[:2] == [("POST", "/go", '{"lora_name": "sql"}'), ("POST", "/come", '{"lora_name": "sql"}')]
+        words = b'{"error":{"message":"rank 64\\u001b[2J is more than 16."}}'
+        server.by_path["/come"] = response("400 Bad Request", words, "Content-Type: application/json")
+        said = "vllm said 400 rank 64 [2J is more than 16"
+        assert await changed(Attach, server, GOES, COMES) == ([], Reason.AdapterFailed, said)
+        server.by_path["/go"] = response("500 Internal Server Error")
+        asked = len(server.asked)
+        assert (await changed(Attach, server, GOES, COMES))[2] == "vllm said 500 Internal Server Error"
+        assert server.asked[asked:] == [("POST", "/go", '{"lora_name": "sql"}')]
+        server.by_path["/go"] = None
+        brief = replace(GOES, within=0.05)
+        assert await changed(Detach, server, brief) == ([], Reason.AdapterFailed, "no answer in 50ms")
 
 
 def test_secrets_are_handed_over_by_name():

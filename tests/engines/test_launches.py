@@ -74,7 +74,7 @@ GOLDEN = {
         (gpu(0), gpu(1)),
         None,
         "/usr/bin/vllm serve /m/big --host 127.0.0.1 --port 9000 --served-model-name big --tensor-parallel-size 2 "
-        "--gpu-memory-utilization 0.9000 --enable-lora --max-loras 2 --lora-modules sql=org/sql law=/m/law --seed 1",
+        "--gpu-memory-utilization 0.9000 --lora-modules sql=org/sql law=/m/law --enable-lora --max-loras 2 --seed 1",
     ),
     "an engine without code": (
         "kind: Engine\nname: tiny\ncommand: [serve, '{source}', '--port={port}', '--ctx={context}', '{params.mode}', "
@@ -227,3 +227,32 @@ def test_what_no_engine_can_do_is_said_before_anything_is_placed() -> None:
         fleet("kind: Service\nname: a\ncommand: [x, '{prot}']")
     with pytest.raises(AssertionError, match="cannot probe health.path without a port"):
         fleet("kind: Service\nname: a\ncommand: [x]\nhealth: {path: /x}")
+
+
+def test_vllm_may_change_adapters_while_it_runs_only_where_it_was_started_with_any() -> None:
+    text = "kind: Model\nname: a\nsource: file:m/a\nengine: vllm\n"
+    without, made = launched(fleet(text)), launched(fleet(f"{text}adapters: [{{name: x, source: 'file:x'}}]"))
+    assert isinstance(without, Launch)
+    assert isinstance(made, Launch)
+    assert made.env["VLLM_ALLOW_RUNTIME_LORA_UPDATING"] == "True"
+    assert made.files == ("/etc/fleet.d/m/a", "/etc/fleet.d/x")
+    assert dict(made.adapters) == {"x": "file:/etc/fleet.d/x"}
+    attaching = engines.attaching("vllm")
+    assert attaching is not None
+    assert (attaching.able(without), attaching.able(made)) == (False, True)
+    assert made.fingerprint == without.fingerprint
+
+
+def test_adapters_that_cannot_be_loaded_are_said_before_anything_is_placed() -> None:
+    law = "{name: law, source: 'hf:o/l'}"
+    for text, words in {
+        "adapters: [{name: x, source: 'hf:o/x@v2'}]": "cannot load x by revision or file; write hf:org/repo",
+        "adapters: [{name: x, source: 'modelscope:o/x'}]": "cannot load x from modelscope: with this model",
+        f"adapters: [{law}, {law}]": "requests for law could mean two things",
+        f"aliases: [law]\nadapters: [{law}]": "requests for law could mean two things",
+        "adapters: [{name: a, source: 'hf:o/l'}]": "requests for a could mean two things",
+        f"engine: tiny\nadapters: [{law}]": "cannot be loaded by engine tiny",
+    }.items():
+        tiny = "kind: Engine\nname: tiny\ncommand: [x]\n---\n"
+        with pytest.raises(AssertionError, match=words):
+            fleet(f"{tiny}kind: Model\nname: a\nsource: hf:o/x\n{text}")

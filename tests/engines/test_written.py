@@ -99,19 +99,21 @@ def ordered(spec: Spec) -> Spec:
     return spec.model_copy(update={name: value for name, value in maps.items() if name in spec.model_fields_set})
 
 
-def dumped(spec: Spec, change: str) -> str:
-    left_out = {name for name in type(spec).model_fields if change_class(type(spec), name) != change}
+def dumped(spec: Spec, *change: str) -> str:
+    left_out = {name for name in type(spec).model_fields if change_class(type(spec), name) not in change}
     return ordered(spec).model_dump_json(exclude=left_out, exclude_defaults=True)
 
 
 @hypothesis_settings(max_examples=400, deadline=None)
-@given(MODELS | SERVICES, ENGINES)
-def test_settings_are_what_pydantic_writes_without_defaults(spec: Workable, engine: Engine | None) -> None:
-    restart, live = dumped(spec, "restart"), dumped(spec, "live")
+@given(MODELS | SERVICES, ENGINES, st.booleans())
+def test_settings_are_what_pydantic_writes_without_defaults(
+    spec: Workable, engine: Engine | None, attaches: bool
+) -> None:
+    restart, live = dumped(spec, "restart", *([] if attaches else ["engine"])), dumped(spec, "live")
     by = dumped(engine, "restart") if engine is not None else "{}"
     place = "/d" if isinstance(spec, Model) and spec.source.startswith("file:") else ""
     digests = [hashlib.blake2b(text.encode(), digest_size=8).hexdigest() for text in (restart + by + place, live)]
-    assert settings(spec, engine, "/d") == (f"[{restart},{live},{by}]", *digests)
+    assert settings(spec, engine, "/d", attaches=attaches) == (f"[{restart},{live},{by}]", *digests)
 
 
 CHAT = {

@@ -25,7 +25,7 @@ from reconciler.model.observation import (
     Wish,
     healthy_of,
 )
-from reconciler.model.plan import Action, Drain, Forget, Plan, Start, Stop
+from reconciler.model.plan import Action, Attach, Detach, Drain, Forget, Plan, Start, Stop
 from reconciler.model.plan import Update as Updating
 from reconciler.model.source import Source
 from reconciler.plan.planner import plan
@@ -262,6 +262,9 @@ class Days:
                 rest = {other: since for other, since in memory.draining.items() if other != slot}
                 self.memory = replace(memory, draining=rest)
                 if there is not None:
+                    self.instances[slot] = replace(there, launch=launch)
+            case Attach(launch=launch) | Detach(launch=launch):
+                if there is not None and isinstance(there.phase, Running):
                     self.instances[slot] = replace(there, launch=launch)
             case Forget():
                 self.instances.pop(slot, None)

@@ -235,3 +235,12 @@ def test_a_start_names_its_place() -> None:
     assert isinstance(decided.actions[0], Start)
     seen = status(CHAT, machine(gpus=(gpu(0),)))
     assert [new.message for new in happenings(seen, seen, decided)] == ["starting on gpu 0, port 9000"]
+
+
+def test_an_adapter_is_a_name_where_its_engine_has_it() -> None:
+    lora = "kind: Model\nname: a\nsource: hf:o/a\nengine: vllm\ngpus: 0\naliases: [b]\nreplicas: 2\nadapters: ["
+    sql, law = "{name: sql, source: 'hf:o/s'}", "{name: law, source: 'hf:o/l'}"
+    one, both = (fleet(f"{lora}{text}]") for text in (sql, f"{law}, {sql}"))
+    on = machine(instance(one, "a/0", port=9000), instance(both, "a/1", port=9001))
+    seen = status(f"{lora}{law}, {sql}]", on).workloads["a"]
+    assert [each.names for each in seen.endpoints] == [("a", "b", "sql"), ("a", "b", "law", "sql")]

@@ -25,10 +25,11 @@ from reconciler.model.observation import (
     Stopping,
     healthy_of,
 )
-from reconciler.model.plan import Action, Drain, Forget, Launch, Start, Stop, Update
+from reconciler.model.plan import Action, Attach, Detach, Drain, Forget, Launch, Start, Stop, Update
 from reconciler.model.status import Reason
 from tests.plan.world import HOST
 
+RANK = "400 LoRA rank 64 is greater than max_lora_rank 16."
 TAKES = 0.01
 """Seconds that a keeper needs for anything."""
 
@@ -41,7 +42,8 @@ class _NoWaiting(selectors.SelectSelector):
     def select(self, timeout: float | None = None) -> list[Any]:
         if timeout is None:
             raise AssertionError("everything waits, and nothing will ever happen")
-        self.now += max(0.0, timeout)
+        # a moment at the least, or what has its timer come early, and so sets it again, would never get there
+        self.now += max(timeout, 1e-9)
         return super().select(0)
 
 
@@ -81,6 +83,8 @@ class Process:
     started: float
     hanging: bool = False
     hung_at: float = 0.0
+    adapters: dict[str, str] = field(default_factory=dict[str, str])
+    """What it has loaded: name → path."""
 
 
 @dataclass(kw_only=True)
@@ -114,6 +118,10 @@ class Machine:
     """Of each record: what an order must carry to be obeyed."""
     last_token: int = 0
     obeyed: set[int] = field(default_factory=set[int])
+    bad_adapters: set[str] = field(default_factory=set[str])
+    """What no engine can load: started with one of these, it ends at once."""
+    asked: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
+    """What engines were asked by their API, and when."""
     started: list[str] = field(default_factory=list[str])
     """Slots, in the order in which engines were started."""
     stops: list[tuple[str, Reason]] = field(default_factory=list[tuple[str, Reason]])
@@ -189,10 +197,11 @@ class Machine:
                 while (keeper := self.keepers.get(action.slot)) is not None and keeper.process is not None:
                     await asyncio.sleep(TAKES)
             case Update(launch=launch):
+                await self._record(launch)
+            case Attach(launch=launch) | Detach(launch=launch):
                 await self.boundary()
-                if action.slot in self.records and self.records[action.slot].run == launch.run:
-                    self.records[action.slot] = launch
-                await self.boundary()
+                self._ask(action)
+                await self._record(launch)
             case Forget(slot=slot):
                 await self.boundary()
                 keeper = self.keepers.get(slot)
@@ -202,6 +211,29 @@ class Machine:
                 await self.boundary()
             case Drain():
                 await self.boundary()
+
+    async def _record(self, launch: Launch) -> None:
+        await self.boundary()
+        if launch.slot in self.records and self.records[launch.slot].run == launch.run:
+            self.records[launch.slot] = launch
+        await self.boundary()
+
+    def _ask(self, action: Attach | Detach) -> None:
+        """As vLLM answers: what it has already cannot be loaded, what it does not have is not found."""
+        process = self.processes().get(action.slot)
+        if process is None:
+            raise TransientError(Reason.AdapterFailed, "connection refused")
+        assert action.launch.run == process.run, "another run than the one it was decided for"
+        for request in action.requests:
+            name, path = request.body["lora_name"], request.body.get("lora_path")
+            self.asked.append((self.now, f"{action.slot} {'unload' if path is None else 'load'} {name}"))
+            if path is None:
+                process.adapters.pop(name, None)
+                continue
+            if name in self.bad_adapters:
+                raise TransientError(Reason.AdapterFailed, f"vllm said {RANK}")
+            assert name not in process.adapters, f"{name} is loaded a second time"
+            process.adapters[name] = path
 
     async def _start(self, launch: Launch) -> None:
         slot = launch.slot
@@ -238,7 +270,14 @@ class Machine:
         if launch.port is not None and launch.port in self.strangers | taken:
             keeper.ended = Exited(at=self.now, code=1, detail="address in use")
             return
-        keeper.process = Process(pid=self.pids, slot=launch.slot, run=launch.run, port=launch.port, started=self.now)
+        modules = [text for text in launch.argv if "=" in text] if "--lora-modules" in launch.argv else []
+        adapters = {name: path for name, _, path in (text.partition("=") for text in modules)}
+        if self.bad_adapters & adapters.keys():
+            keeper.ended = Exited(at=self.now, code=1, detail=RANK)
+            return
+        keeper.process = Process(
+            pid=self.pids, slot=launch.slot, run=launch.run, port=launch.port, started=self.now, adapters=adapters
+        )
         if (load := self.load_of(launch.slot)) < math.inf:
             self.later(load, lambda: None)
 

@@ -16,7 +16,7 @@ from reconciler.model.observation import Unknown
 from reconciler.model.status import Reason
 from reconciler.plan.scaling import wanted
 from reconciler.spec.load import Loader
-from tests.sim.machine import Machine, Process, simulate
+from tests.sim.machine import RANK, Machine, Process, simulate
 
 NAMES = ("a", "b", "c", "d")
 SEEDS = 4
@@ -79,11 +79,18 @@ def write(root: Path, name: str, replicas: int, port: bool, version: int) -> Non
     (root / f"{name}.yaml").write_text(text)
 
 
+def write_model(root: Path, adapters: dict[str, str]) -> None:
+    """A model whose engine changes these adapters while it runs."""
+    listed = ", ".join(f"{{name: {name}, source: 'hf:org/{repo}'}}" for name, repo in adapters.items())
+    text = f"kind: Model\nname: m\nsource: hf:org/m\nengine: vllm\ngpus: 0\nadapters: [{listed}]\n"
+    (root / "m.yaml").write_text(text)
+
+
 def disturb(machine: Machine, root: Path, chance: random.Random) -> None:
     """One thing that may happen."""
     name = chance.choice(NAMES)
     slot = f"{name}/{chance.randrange(2)}"
-    match chance.randrange(8):
+    match chance.randrange(12):
         case 0 | 1 | 2:
             write(root, name, chance.randrange(3), chance.random() < 0.5, chance.randrange(3))
         case 3:
@@ -97,6 +104,10 @@ def disturb(machine: Machine, root: Path, chance: random.Random) -> None:
         case 6:
             port = 9000 + chance.randrange(6)
             machine.strangers ^= {port}
+        case 7 | 8 | 9:
+            write_model(root, {adapter: chance.choice("pq") for adapter in "xyz" if chance.random() < 0.6})
+        case 10:
+            machine.bad_adapters ^= {chance.choice("xyz")}
         case _:
             (root / f"{name}.yaml").write_text("kind: Service\nname: [broken\n")
 
@@ -107,6 +118,7 @@ async def live(root: Path, seed: int, crashes: tuple[int, ...]) -> int:
     machine = Machine()
     for name in NAMES:
         write(root, name, 1, name in "ab", 0)
+    write_model(root, {"x": "p", "y": "p"})
     pending = list(crashes)
     machine.crash_at = pending.pop(0) if pending else None
     life = Life(machine, root)
@@ -128,10 +140,14 @@ async def live(root: Path, seed: int, crashes: tuple[int, ...]) -> int:
     # faults stop
     machine.crash_at = None
     machine.strangers.clear()
+    machine.bad_adapters.clear()
     for name in NAMES:
         write(root, name, 1, name in "ab", 9)
+    adapters = {"y": "p", "z": "q"}
+    write_model(root, adapters)
     life.loop.wake()
     await quiet(machine, life, root)
+    assert machine.processes()["m/0"].adapters == {name: f"org/{repo}" for name, repo in adapters.items()}
     return machine.boundaries
 
 
@@ -274,5 +290,41 @@ def test_news_wait_for_what_is_set_going_and_none_is_lost_by_it(tmp_path: Path, 
             await asyncio.sleep(0.01)
         assert life.events[:2] == ["a/0 Exited", "a/0 Exited"]
         life.kill()
+
+    simulate(story())
+
+
+def test_an_adapter_that_cannot_be_loaded_is_told_once_and_tried_ever_more_seldom(tmp_path: Path) -> None:
+    """The model serves on, through a crash of its own too, and has the adapter once it is mended."""
+
+    async def story() -> None:
+        machine = Machine(bad_adapters={"law"})
+        write_model(tmp_path, {"sql": "sql"})
+        life = Life(machine, tmp_path)
+        await asyncio.sleep(5)
+        pid = machine.processes()["m/0"].pid
+        write_model(tmp_path, {"sql": "sql", "law": "law"})
+        life.loop.wake()
+        for _ in range(3000):
+            await asyncio.sleep(0.1)
+            life.loop.wake()
+        assert machine.processes()["m/0"].pid == pid
+        loads = [at for at, what in machine.asked if what == "m/0 load law"]
+        # 300 s: at 0, 1, 3, 7, 15, 31, 63 s and then every 60
+        assert 9 <= len(loads) <= 12
+        assert life.events.count("m/0 AdapterFailed") == 1
+        row = life.loop.summary.status.workloads["m"] if life.loop.summary else None
+        assert row is not None
+        assert row.endpoints[0].names == ("m", "sql")
+        assert row.conditions[2].message == f"cannot attach law: vllm said {RANK}; m/0 serves without it"
+        machine.end("m/0", 1)
+        machine.wake()
+        await asyncio.sleep(5)
+        assert machine.processes()["m/0"].adapters == {"sql": "org/sql"}
+        machine.bad_adapters.clear()
+        await asyncio.sleep(70)
+        assert machine.processes()["m/0"].adapters == {"sql": "org/sql", "law": "org/law"}
+        assert life.settled()
+        assert life.loop.memory.refusals == {}
 
     simulate(story())

@@ -371,3 +371,24 @@ def test_marks_are_coloured_and_nothing_else_changes():
     plain, painted = (plan_text(seen, width=80, colour=colour, steps=True) for colour in (False, True))
     assert "\x1b[" not in plain
     assert re.sub(r"\x1b\[\d+m", "", painted) == plain
+
+
+LORA = CHAT + "adapters: [{name: sql, source: 'hf:o/sql'}]\n"
+
+
+def test_adapters_that_come_and_go_are_a_change_without_a_restart():
+    adapters = "{name: law, source: 'hf:o/law'}, {name: tax"
+    wanted = fleet(LORA.replace("{name: sql", adapters) + "weight: 7")
+    assert shown(wanted, running(LORA), width=120).splitlines()[2:5] == [
+        "  ~ chat  live  detach sql; attach law from hf:o/law; attach tax from hf:o/sql; 2 take turns for 1 in a batch",
+        "                (--max-loras); weight default → 7",
+        "                no restart",
+    ]
+    steps = shown(wanted, running(LORA), width=120, steps=True)
+    assert "\npass 2\n  detach chat/0 adapter sql: SpecChanged\n\npass 3\n  attach chat/0 adapter law: " in steps
+
+
+def test_the_first_adapter_of_a_model_replaces_it():
+    assert shown(fleet(LORA), running(CHAT), width=120).splitlines()[2] == (
+        "  ± chat/0  replace  adapter sql none → hf:o/sql; it was not started for adapters  down while it loads"
+    )

@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import assert_never
 
 from reconciler.model.fleet import Fleet, split_slot
 from reconciler.model.observation import Exited, Instance, Observation, Running, Unknown
-from reconciler.model.plan import Action, Blocked, Drain, Forget, Launch, Plan, Start, Stop, Update
+from reconciler.model.plan import Action, Attach, Blocked, Detach, Drain, Forget, Launch, Plan, Start, Stop, Update
 from reconciler.model.quantity import print_duration
 from reconciler.model.status import Reason
 from tui.view.clean import line
@@ -56,6 +56,7 @@ class _Slot:
     started: Start | None = None
     """The last one, whatever becomes of it."""
     update: Update | None = None
+    adapters: list[Attach | Detach] = field(default_factory=list[Attach | Detach])
     forget: Forget | None = None
 
     @property
@@ -74,6 +75,8 @@ class _Slot:
                 self.start = self.started = action
             case Update():
                 self.update = action
+            case Attach() | Detach():
+                self.adapters.append(action)
             case Forget():
                 self.forget = action
             case _:
@@ -124,7 +127,7 @@ def _down(instances: Mapping[str, Instance], road: Sequence[Plan]) -> set[str]:
                     serving.get(name, set()).discard(action.slot)
                     if name in served and not serving[name]:
                         silent.add(name)
-                case Start() | Update():
+                case Start() | Update() | Attach() | Detach():
                     pass
                 case _:
                     assert_never(action)
@@ -189,9 +192,12 @@ def _change(fleet: Fleet, slot: str, done: _Slot, *, cost: str | None) -> Change
             downtime="ended",
             before=before,
         )
-    if done.update:
-        name, what = split_slot(slot)[0], line(done.update.detail) or "settings"
-        reason, place = done.update.reason, _place(done.update.launch)
+    last = done.update or next(iter(done.adapters), None)
+    if last is not None:
+        name = split_slot(slot)[0]
+        told = [line(done.update.detail) or "settings"] if done.update else []
+        what = "; ".join((*map(_attached, done.adapters), *told))
+        reason, place = last.reason, _place(last.launch)
         return Change(
             mark="~", subject=name, verb="live", reason=reason, what=what, note="no restart", before=before, after=place
         )
@@ -203,6 +209,11 @@ def _change(fleet: Fleet, slot: str, done: _Slot, *, cost: str | None) -> Change
         reason, why = done.drain.reason, line(done.drain.detail) or _words(done.drain.reason)
     what = f"gets nothing new: {why}" if why else "gets nothing new"
     return Change(mark="~", subject=slot, verb="drain", reason=reason, what=what, note=drains, before=before)
+
+
+def _attached(action: Attach | Detach) -> str:
+    """`attach law: hf:org/law`."""
+    return f"{action.kind} {action.adapter}" + (f" from {line(action.detail)}" if action.detail else "")
 
 
 def _replaced(slot: str, stop: Stop, before: Place, after: Place, *, cost: str | None, drains: str) -> Change:

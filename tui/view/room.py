@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import assert_never
 
 from reconciler.model.observation import Exited, Gpu, Observation, Unknown
-from reconciler.model.plan import Action, Drain, Forget, Launch, Plan, Start, Stop, Update
+from reconciler.model.plan import Action, Attach, Detach, Drain, Forget, Launch, Plan, Start, Stop, Update
 from tui.view.clean import line
 from tui.view.outlook import GpuOutlook, Holding, Moment
 
@@ -33,7 +33,7 @@ def _carry_out(action: Action, launches: dict[str, Launch]) -> None:
             launches.pop(action.slot, None)
         case Start():
             launches[action.slot] = action.launch
-        case Drain() | Update():
+        case Drain() | Update() | Attach() | Detach():
             pass
         case _:
             assert_never(action)
