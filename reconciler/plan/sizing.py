@@ -60,9 +60,7 @@ def on_cpu(workload: Workload, observation: Observation, memory: Memory) -> Size
 
 
 def measure(fingerprint: str, gpus: int, *, host: bool = False, adapters: bool = False) -> str:
-    """What a measured figure is remembered by: of each GPU, there with `adapters` that its fingerprint does not tell of,
-    or of the host.
-    """
+    """What a measured figure is remembered by: of the host, or of each GPU. `adapters`: whether it has any."""
     return f"{fingerprint}{'+adapters' if adapters else ''}@{gpus}" + (" host" if host else "")
 
 
