@@ -17,8 +17,8 @@ from reconciler.plan.layout.windows import question, worth
 EXACT = 24
 """Replicas up to which the answer is searched until proved."""
 _STEPS = 12_000
-"""Of the search for a small fleet: twice what any of 1,200 random ones needed, and a third of a second. Who packs cards to
-the last byte gets a good layout that is not proved."""
+"""Of the search for a small fleet: twice what any of 1,200 random ones needed, and a third of a second. Who packs cards
+to the last byte gets a good layout that is not proved."""
 _MIDDLE = 70
 """Replicas up to which the whole fleet is searched as far as there is work left."""
 
