@@ -25,13 +25,15 @@ from reconciler.model.answers import Info
 from reconciler.model.errors import HoldfastError
 from reconciler.model.fleet import Fleet
 from reconciler.model.memory import Memory
+from reconciler.model.observation import Unknown
 from reconciler.model.plan import Action
 from reconciler.model.status import Event
-from reconciler.observe import host, inventory, ports
+from reconciler.observe import host, inventory, ports, resident
 from reconciler.observe.gather import Look
 from reconciler.observe.gpus import Gpus
 from reconciler.observe.headers import Headers
 from reconciler.observe.probes import Prober
+from reconciler.observe.resident import Residents
 from reconciler.observe.statements import Statements
 from reconciler.observe.weighing import Weighing
 from reconciler.plan.happenings import Happening
@@ -125,6 +127,7 @@ class _Daemon:
             on_change=self._wake_from_thread,
         )
         self.weighing = Weighing(Headers(clock=time.monotonic, on_change=self._weighed), time.monotonic)
+        self.residents = Residents(time.monotonic)
         self.prober = Prober(clock=time.monotonic, on_change=self._changed)
         self.look = Look(
             instances=lambda: self.runtime.table,
@@ -134,6 +137,7 @@ class _Daemon:
             prober=self.prober,
             weighing=self.weighing,
             statements=Statements(self.logs.head, self._wake_from_thread),
+            resident=lambda: self.residents.known,
             on_ready=self.runtime.note_ready,
         )
         outside = Outside(
@@ -210,10 +214,18 @@ class _Daemon:
             await asyncio.sleep(FULL_LOOK)
             try:
                 await self.runtime.look()
+                await self._count()
                 self.watcher.rearm()
             except Exception:
                 log.exception("cannot look at everything")
             self._edited(None)
+
+    async def _count(self) -> None:
+        """Count host memory of those whose turn it is."""
+        seen = self.loop.observation
+        due = self.residents.due(seen.instances) if seen and not isinstance(seen.instances, Unknown) else {}
+        if due:
+            self.residents.take(await asyncio.to_thread(resident.count, due))
 
     async def _revisions(self) -> None:
         """Ask git whether files are edited, beside the passes: it takes longer than they do."""

@@ -16,6 +16,7 @@ from reconciler.model.observation import (
     Instance,
     Observation,
     Ready,
+    Resident,
     Running,
     Stopping,
     Unknown,
@@ -45,6 +46,7 @@ class Look:
         prober: Prober,
         weighing: Callable[[], Weighed] = Weighed,
         statements: Statements | None = None,
+        resident: Callable[[], Mapping[str, Resident]] = dict,
         on_ready: Callable[[str, float], object] = lambda _slot, _since: None,
     ) -> None:
         """`on_ready(slot, since)` is told when a run becomes ready, so that its record can say so."""
@@ -52,6 +54,7 @@ class Look:
         self._prober = prober
         self._weighing = weighing
         self._statements = statements or Statements()
+        self._resident = resident
         self._on_ready = on_ready
         self._merged: dict[str, Instance] = {}
         self._healthy: dict[str, str] = {}
@@ -87,6 +90,7 @@ class Look:
             healthy=self._healthy,
             weights=weighed.weights,
             reading=weighed.reading,
+            resident=self._resident(),
             stated=self._statements(),
         )
 

@@ -58,6 +58,7 @@ def look() -> Host:
         cpus=_settled.cpus,
         memory=memory,
         available=available,
+        at=now,
         programs=_settled.found,
         python=sys.executable or "python3",
         driver=_settled.driver,

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from reconciler.model.observation import Holder, NotReady, Running, Unknown
+from reconciler.model.observation import Holder, NotReady, Observation, Resident, Running, Unknown
 from reconciler.plan.measuring import MOST, measured, stated
 from tests.plan.world import GIB, NOW, fleet, gpu, instance, machine
 
@@ -79,3 +79,46 @@ def test_what_a_log_states_is_remembered_beside():
     loading = Running(pid=1, since=NOW, readiness=NotReady())
     assert stated({}, replace(look(20, 22, phase=loading), stated={"chat/0": GIB})) == {}
     assert stated({}, replace(look(20, 22), stated={"chat/0": 81 * GIB})) == {}
+
+
+def on_cpu(own: float, files: float = 0, *, promised: float = 0, phase: Running | None = None) -> Observation:
+    """chat/0 on the CPU: what was counted of it and what it had been promised, GiB."""
+    there = instance(fleet(CHAT.replace("gpus: 2", "gpus: 0").replace("vllm", "llamacpp")), "chat/0", phase)
+    there = replace(there, launch=replace(there.launch, host=int(promised * GIB)))
+    counted = Resident(run=1, own=int(own * GIB), files=int(files * GIB))
+    return replace(machine(there), resident={"chat/0": counted})
+
+
+def of_host(on: Observation, before: float = 0) -> float:
+    """What is remembered of it, GiB."""
+    name = (
+        f"{fleet(CHAT.replace('gpus: 2', 'gpus: 0').replace('vllm', 'llamacpp')).workloads['chat'].fingerprint}@0 host"
+    )
+    return measured({name: int(before * GIB)}, on)[name] / GIB
+
+
+def test_of_the_host_what_is_its_own_counts_and_what_it_maps_as_far_as_it_was_promised():
+    """Of files more may be mapped than it needs: the kernel drops it where others need memory."""
+    assert of_host(on_cpu(2)) == 2
+    assert of_host(on_cpu(1, 20, promised=12)) == 12
+    assert of_host(on_cpu(1, 8, promised=12)) == 9
+    assert of_host(on_cpu(14, 8, promised=12)) == 14
+
+
+def test_a_little_more_than_is_known_of_the_host_is_not_worth_writing_down():
+    """A heap breathes."""
+    assert of_host(on_cpu(10.2), before=10) == 10
+    assert of_host(on_cpu(10.5), before=10) == 10.5
+
+
+def test_what_was_counted_before_teaches_nothing_again():
+    """A pass in which nothing was counted costs one comparison."""
+    on = on_cpu(2)
+    assert measured({}, on, on.resident) == {}
+    assert measured({}, on, {}) != {}
+
+
+def test_of_the_host_one_that_loads_or_another_run_teaches_nothing():
+    """What was counted belongs to a run that has taken all it needs."""
+    assert measured({}, on_cpu(2, phase=Running(pid=1, since=NOW, readiness=NotReady()))) == {}
+    assert measured({}, replace(on_cpu(2), resident={"chat/0": Resident(run=2, own=GIB, files=0)})) == {}

@@ -127,3 +127,25 @@ def test_the_memory_of_a_model_is_estimated_from_its_own_header(box, gguf):
     assert launch.basis == "estimated"
     assert launch.within
     assert 2**20 < launch.memory < 2**30
+
+
+def test_what_a_model_on_the_cpu_holds_is_measured_and_planned_with(box, gguf):
+    """And remembered: a restarted daemon knows it too."""
+    box.ports(21350)
+    model = {"kind": "Model", "name": "demo", "source": f"file:{gguf}", "context": 512, "gpus": 0}
+    box.write("demo.yaml", json.dumps(model))
+    box.daemon()
+    eventually(lambda: box.replica("demo/0") and box.replica("demo/0").state == "ready", what="it runs")
+    launch = box.client.facts().observation.instances["demo/0"].launch
+    assert (launch.memory, launch.host_basis) == (None, "estimated")
+    assert 100 * 2**20 < launch.host < 2**30
+    known = eventually(lambda: box.client.facts().memory.measured, what="it is counted")
+    [(name, amount)] = known.items()
+    assert name == f"{launch.fingerprint}@0 host"
+    assert 2**20 < amount < 2**30
+
+    box.client.restart("demo")
+    again = eventually(lambda: box.replica("demo/0").run == 2 and box.replica("demo/0"), what="it is replaced")
+    launch = box.client.facts().observation.instances[again.slot].launch
+    assert (launch.host, launch.host_basis) == (amount, "measured")
+    assert json.loads((box.state / "memory.json").read_text())["measured"] == {name: amount}
