@@ -96,6 +96,8 @@ class Replica:
     """Indices."""
     memory: int | None = None
     """Bytes promised on each of its GPUs."""
+    host: int = 0
+    """Bytes of host memory promised; 0 where that is not known."""
     since: float | None = None
     """When that state began, seconds of CLOCK_MONOTONIC."""
     restarts: int = 0
@@ -133,7 +135,7 @@ class WorkloadStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuShare:
-    """Somebody's part of a GPU."""
+    """Somebody's part of a GPU, or of host memory."""
 
     holder: str
     """A slot, or `pid 4242 python` for a stranger."""
@@ -155,6 +157,17 @@ class GpuStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostStatus:
+    """The machine's own memory and who holds it."""
+
+    memory: int
+    used: int
+    """Bytes that cannot be had without swapping."""
+    shares: tuple[GpuShare, ...]
+    """Of ours, as far as they are known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """The whole fleet at one pass."""
 
@@ -167,6 +180,8 @@ class Status:
     """Whether nothing is left to do and nothing is blocked."""
     workloads: Mapping[str, WorkloadStatus] = field(default_factory=dict[str, WorkloadStatus])
     gpus: tuple[GpuStatus, ...] = ()
+    ram: HostStatus | None = None
+    """Given where somebody waits for host memory."""
     problems: tuple[Problem, ...] = ()
     degraded: tuple[str, ...] = ()
     """What the daemon itself cannot do now, in words."""

@@ -1,5 +1,6 @@
 """What happened between two passes, as events for people. Pure: the loop gives them a time and a place to stay."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -9,6 +10,7 @@ from reconciler.model.quantity import print_duration
 from reconciler.model.status import Condition, Event, Reason, Replica, Status, WorkloadStatus
 from reconciler.plan.words import ASKED
 
+_FIGURE = re.compile(r"[0-9.]+ [KMGT]iB|none")
 Severity = Literal["info", "warning", "error"]
 _FAILURES = frozenset(
     {
@@ -96,10 +98,16 @@ def _stalled(earlier: WorkloadStatus | None, row: WorkloadStatus) -> Iterator[Ha
     known = earlier.conditions[2] if earlier is not None else None
     if condition.status != "True" or condition.reason in (Reason.BackingOff, Reason.AdapterFailed, Reason.SpecInvalid):
         return
-    if known is None or (known.status, known.reason, known.message) != ("True", condition.reason, condition.message):
+    if known is None or (known.status, known.reason, _news(known)) != ("True", condition.reason, _news(condition)):
         yield Happening(
             severity="warning", subject=row.name, reason=condition.reason, message=f"blocked: {condition.message}"
         )
+
+
+def _news(condition: Condition) -> str:
+    """Its message as far as a change of it is worth an event: how much host memory is free wavers all the time."""
+    wavers = condition.reason is Reason.NoFreeMemory
+    return _FIGURE.sub("", condition.message) if wavers else condition.message
 
 
 def _replicas(earlier: WorkloadStatus | None, row: WorkloadStatus, now: float) -> Iterator[Happening]:

@@ -152,6 +152,7 @@ def _replica(slot: str, instance: Instance | None, draining: bool, indices: Mapp
         port=launch.port,
         gpus=tuple(indices[uuid] for uuid in launch.gpus if uuid in indices) or launch.indices,
         memory=launch.memory,
+        host=launch.host,
         since=since,
         restarts=launch.strikes.count + launch.strikes.spared,
         detail=detail,

@@ -17,10 +17,12 @@ from reconciler.model.plan import Action, Blocked, Launch, Plan
 from reconciler.model.status import (
     GpuShare,
     GpuStatus,
+    HostStatus,
     Reason,
     Status,
     WorkloadStatus,
 )
+from reconciler.plan.hosts import taken
 from reconciler.plan.rows import Inputs, row
 from reconciler.plan.scaling import present, wanted
 
@@ -90,6 +92,7 @@ def summarise(
         and not looked.settling,
         workloads=rows,
         gpus=() if isinstance(observation.gpus, Unknown) else tuple(_gpu(gpu, instances) for gpu in observation.gpus),
+        ram=_ram(observation, instances) if any(b.reason is Reason.NoFreeMemory for b in plan.blocked) else None,
         problems=fleet.problems,
         degraded=(*degraded, *_unknowns(fleet, observation)),
     )
@@ -196,6 +199,18 @@ def _gpu(gpu: Gpu, instances: Mapping[str, Instance]) -> GpuStatus:
     return GpuStatus(
         index=gpu.index, uuid=gpu.uuid, model=gpu.model, memory=gpu.memory, used=gpu.used, shares=(*ours, *others)
     )
+
+
+def _ram(observation: Observation, instances: Mapping[str, Instance]) -> HostStatus:
+    """The machine's own memory, and what ours were promised of it or are seen to hold."""
+    host = observation.host
+    found = (
+        (slot, taken(instance.launch, observation.resident))
+        for slot, instance in sorted(instances.items())
+        if not instance.launch.node and not isinstance(instance.phase, Exited)
+    )
+    shares = tuple(GpuShare(holder=slot, memory=amount, ours=True) for slot, amount in found if amount)
+    return HostStatus(memory=host.memory, used=max(0, host.memory - host.available), shares=shares)
 
 
 def _promised(gpu: Gpu, instances: Mapping[str, Instance]) -> list[tuple[str, int]]:

@@ -1,11 +1,13 @@
 """The status of a workload, its conditions and endpoints; and the events that tell what happened between two passes."""
 
+from dataclasses import replace
+
 from reconciler.model.fleet import Fleet
 from reconciler.model.memory import Memory, Override
 from reconciler.model.observation import Exited, Failing, Holder, NotReady, Observation, Running, Unknown
 from reconciler.model.plan import Start
 from reconciler.model.source import Problem
-from reconciler.model.status import Reason, Status
+from reconciler.model.status import GpuShare, Reason, Status
 from reconciler.plan.happenings import happenings
 from reconciler.plan.summary import Pass, Summary, summarise
 from tests.plan.world import GIB, NOW, decide, fleet, gpu, instance, machine, running
@@ -220,6 +222,32 @@ def test_a_block_is_told_once() -> None:
     assert [line for line in news if "NoFreeGpu" in line] == [
         "warning chat NoFreeGpu: blocked: needs one gpu with 20.0 GiB free; gpu 0: 1.0 GiB in all"
     ]
+
+
+def test_host_memory_that_wavers_is_no_news() -> None:
+    """What is in the way is told again only where it is something else."""
+    host = machine().host
+    all_, less, none = (machine(host=replace(host, available=left * GIB)) for left in (64, 30, 1))
+    news = said(CHAT + "gpus: 0\nmemory: 62GiB", all_, less, none)
+    assert [line for line in news if "NoFreeMemory" in line] == [
+        "warning chat NoFreeMemory: blocked: needs 62.0 GiB of host memory; 26.8 GiB of 64.0 GiB free; "
+        "34.0 GiB held by others; 3.2 GiB reserved"
+    ]
+
+
+def test_host_memory_is_reported_where_somebody_waits_for_it() -> None:
+    one = "kind: Service\nname: one\ncommand: [sleep]\nmemory: 20GiB\n"
+    there = instance(fleet(one), "one/0")
+    there = replace(there, launch=replace(there.launch, host=20 * GIB))
+    assert summary(one, machine(there)).status.ram is None
+    seen = summary(f"{one}---\n{one.replace('one', 'two').replace('20', '50')}", machine(there)).status
+    assert seen.ram is not None
+    assert (seen.ram.memory, seen.ram.used, seen.ram.shares) == (
+        64 * GIB,
+        4 * GIB,
+        (GpuShare(holder="one/0", memory=20 * GIB, ours=True),),
+    )
+    assert seen.workloads["one"].replicas[0].host == 20 * GIB
 
 
 def test_a_problem_is_told_when_it_comes_and_when_it_goes() -> None:

@@ -7,7 +7,7 @@ from textwrap import dedent
 import pytest
 
 from reconciler.model.memory import Memory
-from reconciler.model.observation import Exited, Holder, Unknown, Wish
+from reconciler.model.observation import Exited, Holder, Resident, Unknown, Wish
 from reconciler.model.plan import Basis, Blocked, Forget, Launch, Plan, Start, Stop
 from reconciler.model.source import Problem, Revision
 from reconciler.model.status import Reason
@@ -392,3 +392,42 @@ def test_the_first_adapter_of_a_model_replaces_it():
     assert shown(fleet(LORA), running(CHAT), width=120).splitlines()[2] == (
         "  ± chat/0  replace  adapter sql none → hf:o/sql; it was not started for adapters  down while it loads"
     )
+
+
+def on_cpu(name: str, gib: int) -> str:
+    return f"kind: Service\nname: {name}\ncommand: [sleep, infinity]\nmemory: {gib}GiB\n---\n"
+
+
+def test_host_memory_is_shown_where_somebody_waits_for_it():
+    """And what others hold of it."""
+    assert shown(fleet(on_cpu("a", 20) + on_cpu("b", 50)), machine(gpus=(gpu(0),)), width=100) == wide("""
+        fleet.d · 2 services · 1 to change · 1 blocked
+
+          + a/0  start    command on cpu  not running
+          ! b/0  blocked  needs 50.0 GiB of host memory; 36.8 GiB of 64.0 GiB free beside a/0; 4.0 GiB held
+                          by others; 3.2 GiB reserved
+
+          gpu 0  H100    ▁▁▁▁▁▁▁▁▁▁  0.0 of 80.0 GiB         free
+          host   memory  ▇▒▒▒▁▁▁▁▁▁  4.0 → 24.0 of 64.0 GiB  a/0 20.0, others 4.0
+    """)
+
+
+def test_host_memory_is_shown_where_half_of_it_is_taken_and_not_before():
+    half, more = fleet(on_cpu("a", 32)), fleet(on_cpu("a", 33))
+    assert "host" not in shown(half, machine())
+    assert "host  memory  ▇▒▒▒▒▒▁▁▁▁  4.0 → 37.0 of 64.0 GiB  a/0 33.0, others 4.0" in shown(more, machine(), width=100)
+    assert ahead(half, machine()).hosts[0].after.used == 36 * GIB
+
+
+def test_what_was_counted_of_ours_is_not_counted_as_others():
+    wanted = fleet(on_cpu("a", 33) + on_cpu("b", 40))
+    there = instance(wanted, "a/0")
+    there = replace(there, launch=replace(there.launch, host=33 * GIB, host_basis="measured"))
+    on = replace(machine(there), resident={"a/0": Resident(run=1, own=3 * GIB, files=20 * GIB)})
+    assert "host  memory  ▇▇▇▇▇▁▁▁▁▁  34.0 of 64.0 GiB  a/0 33.0 (measured), others 1.0" in shown(wanted, on, width=100)
+
+
+def test_nobody_shows_memory_of_a_machine_that_is_not_known():
+    wanted = fleet(on_cpu("a", 33))
+    on = machine(host=replace(machine().host, memory=0, available=0))
+    assert ahead(wanted, on).hosts == ()

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from reconciler.model.source import Problem
-from reconciler.model.status import Condition, Event, Reason, Replica, Status, WorkloadStatus
+from reconciler.model.status import Condition, Event, GpuShare, HostStatus, Reason, Replica, Status, WorkloadStatus
 from tests.api.daemon import GPUS, status, workload
+from tests.plan.world import GIB
 from tui.view.status import event_text, state, status_text, transition
 
 
@@ -65,6 +66,14 @@ def test_a_fleet_at_80_columns():
         ! fleet.d/x.yaml:7:3: priority: cannot be 5000; choose 0–1000
         ! cannot write the history: disk full
         """)
+
+
+def test_host_memory_is_shown_where_somebody_waits_for_it():
+    held = GpuShare(holder="chat/0", memory=30 * GIB, ours=True)
+    text = status_text(
+        replace(MIXED, ram=HostStatus(memory=64 * GIB, used=20 * GIB, shares=(held,))), width=80, colour=False
+    )
+    assert "host   memory  ▇▇▇▇▇▁▁▁▁▁  20.0 of 64.0 GiB" in text
 
 
 def test_a_fleet_at_120_columns_says_the_same_in_fewer_lines():

@@ -12,7 +12,7 @@ from reconciler.model.quantity import print_duration
 from reconciler.model.status import Reason
 from tui.view.clean import line
 from tui.view.outlook import Against, Change, Outlook, Place, Verb, spans
-from tui.view.room import gpus
+from tui.view.room import room
 from tui.view.status import split_words
 
 
@@ -26,7 +26,7 @@ def outlook(
 ) -> Outlook:
     """What the road of plans from an observation comes to."""
     models = sum(workload.spec.kind == "Model" for workload in fleet.workloads.values())
-    cards, unseen = gpus(observation, road)
+    cards, machines, unseen = room(observation, road)
     return Outlook(
         root=fleet.root,
         revision=fleet.revision,
@@ -36,6 +36,7 @@ def outlook(
         services=len(fleet.workloads) - models,
         changes=changes(fleet, observation, road),
         gpus=cards,
+        hosts=machines,
         unseen=unseen,
         missing=fleet.missing,
         problems=fleet.problems,
@@ -158,7 +159,14 @@ def _running(instance: Instance | None) -> Launch | None:
 def _place(launch: Launch | None) -> Place | None:
     if launch is None:
         return None
-    return Place(engine=launch.engine, node=launch.node, gpus=launch.indices, memory=launch.memory, port=launch.port)
+    return Place(
+        engine=launch.engine,
+        node=launch.node,
+        gpus=launch.indices,
+        memory=launch.memory,
+        host=launch.host,
+        port=launch.port,
+    )
 
 
 def _change(fleet: Fleet, slot: str, done: _Slot, *, cost: str | None) -> Change:

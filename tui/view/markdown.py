@@ -10,7 +10,7 @@ from reconciler.model.source import Problem
 from tui.view.clean import line
 from tui.view.outlook import Change, Outlook
 from tui.view.paint import cut
-from tui.view.plan import alike, amount, bar, counted_parts, held, model, passes, several, tenants, together
+from tui.view.plan import alike, amount, bar, counted_parts, held, hosts, model, passes, several, tenants, together
 
 LONGEST = 65536
 """Characters that a comment may have where pull requests are usually discussed."""
@@ -116,10 +116,11 @@ def _changes(rows: Sequence[Change]) -> list[str]:
 def _room(seen: Outlook) -> list[str]:
     if seen.unseen is not None:
         return ["", prose(seen.unseen)]
-    if not seen.gpus:
+    groups = [*alike(seen.gpus), *hosts(seen)]
+    if not groups:
         return []
     cells: list[str] = []
-    for label, gpu in alike(seen.gpus):
+    for label, gpu in groups:
         who = ", ".join(f"{code(holding.holder)} {held(holding)}" for holding in tenants(gpu)) or "free"
         each = " each" if several(label) else ""
         which = label.removeprefix("gpu ")

@@ -37,6 +37,8 @@ class Place:
     """Indices; none on the CPU."""
     memory: int | None
     """Bytes on each of its GPUs; null: it takes them whole."""
+    host: int
+    """Bytes of host memory promised; 0 where that is not known."""
     port: int | None
 
     def __str__(self) -> str:
@@ -72,7 +74,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holding:
-    """Somebody's part of one GPU."""
+    """Somebody's part of one GPU, or of a machine's own memory."""
 
     holder: str
     """A slot, `pid 4242 python` for a stranger, or `others` for what the driver attributes to nobody."""
@@ -89,7 +91,7 @@ class Holding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """One GPU at one time."""
+    """One GPU, or a machine's own memory, at one time."""
 
     used: int
     """Bytes."""
@@ -110,6 +112,20 @@ class GpuOutlook:
     """Bytes in all."""
     before: Moment
     after: Moment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostOutlook:
+    """A machine's own memory, before and after."""
+
+    node: str = ""
+    """The machine, where it is another than the first."""
+    memory: int
+    """Bytes in all."""
+    before: Moment
+    after: Moment
+    tight: bool
+    """Whether text and Markdown show it: somebody waits for it, or more than half of it is ours after."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,8 +164,10 @@ class Outlook:
     """In the order in which they begin; then what is blocked in the end."""
     gpus: tuple[GpuOutlook, ...]
     """Sorted by index."""
+    hosts: tuple[HostOutlook, ...]
+    """Machines whose memory is known, the first one first."""
     unseen: str | None
-    """Why the GPUs or the instances cannot be seen; then `gpus` is empty."""
+    """Why the GPUs or the instances cannot be seen; then `gpus` and `hosts` are empty."""
     missing: str | None
     """Why the directory as a whole cannot be believed."""
     problems: tuple[Problem, ...]

@@ -1,4 +1,4 @@
-"""An outlook as text: one line for each thing that changes, and every GPU before and after."""
+"""An outlook as text: one line for each thing that changes, every GPU before and after, and hosts where it matters."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ from reconciler.model.fleet import split_slot
 from reconciler.model.plan import Plan
 from reconciler.model.status import Reason
 from tui.view.clean import line
-from tui.view.outlook import Change, GpuOutlook, Holding, Mark, Outlook
+from tui.view.outlook import Change, GpuOutlook, Holding, HostOutlook, Mark, Outlook
 from tui.view.paint import Cell, Style, columns, counted, gib, paint, wrap
 
 _STYLES: dict[Mark, Style] = {"+": "good", "±": "busy", "~": "busy", "!": "bad", "-": "bad"}
@@ -111,18 +111,23 @@ def alike(gpus: Sequence[GpuOutlook]) -> Iterator[tuple[str, GpuOutlook]]:
             yield from ((f"{_machine(gpu)}gpu {gpu.index}", gpu) for gpu in (first, *others))
 
 
-def _machine(gpu: GpuOutlook) -> str:
+def hosts(seen: Outlook) -> Iterator[tuple[str, HostOutlook]]:
+    """Machines whose own memory is worth telling: `host`, `box2 host`."""
+    return ((f"{_machine(host)}host", host) for host in seen.hosts if host.tight)
+
+
+def _machine(gpu: GpuOutlook | HostOutlook) -> str:
     return f"{line(gpu.node)} " if gpu.node else ""
 
 
-def amount(gpu: GpuOutlook) -> str:
+def amount(gpu: GpuOutlook | HostOutlook) -> str:
     """`62.0 → 118.4 of 141.0 GiB`."""
     now, then = gib(gpu.before.used), gib(gpu.after.used)
     return f"{now} → {then} of {gib(gpu.memory)} GiB" if now != then else f"{then} of {gib(gpu.memory)} GiB"
 
 
 def held(holding: Holding) -> str:
-    """How much of a GPU it is, in GiB: `20.0`, `20.0 (measured)`, `20.0 (estimated ±8 %)`, or `whole`."""
+    """How much of it is theirs, in GiB: `20.0`, `20.0 (measured)`, `20.0 (estimated ±8 %)`, or `whole`."""
     text = "whole" if holding.whole else gib(holding.memory)
     if holding.basis not in ("measured", "estimated"):
         return text  # its file says so, or nobody knows
@@ -130,17 +135,19 @@ def held(holding: Holding) -> str:
     return f"{text} ({holding.basis}{off})"
 
 
-def tenants(gpu: GpuOutlook) -> tuple[Holding, ...]:
-    """Who is on a GPU after, as far as it is worth telling."""
+def tenants(gpu: GpuOutlook | HostOutlook) -> tuple[Holding, ...]:
+    """Who is on it after, as far as it is worth telling."""
     return tuple(holding for holding in gpu.after.holdings if holding.ours or holding.memory >= _NAMED)
 
 
-def model(gpu: GpuOutlook) -> str:
+def model(gpu: GpuOutlook | HostOutlook) -> str:
     """`NVIDIA GeForce RTX 4090` → `RTX 4090`."""
+    if isinstance(gpu, HostOutlook):
+        return "memory"
     return line(gpu.model).removeprefix("NVIDIA ").removeprefix("GeForce ")
 
 
-def bar(gpu: GpuOutlook) -> str:
+def bar(gpu: GpuOutlook | HostOutlook) -> str:
     """How full it is: `▇` before and after, `▒` what comes, `░` what goes. Anything at all shows as one cell."""
     now, then = gpu.before.used, gpu.after.used
     least, most = sorted((_cells(now, gpu.memory), _cells(then, gpu.memory)))
@@ -215,12 +222,12 @@ def _changes(rows: Sequence[Change], *, width: int, colour: bool) -> list[str]:
 
 
 def _room(seen: Outlook, *, width: int, colour: bool) -> list[str]:
-    """Every GPU's memory before and after, and who is on it after."""
+    """The memory of every GPU, and of hosts where it matters, before and after, and who is on it after."""
     if seen.unseen is not None:
         return ["", *wrap(line(seen.unseen), width=width, indent="  ")]
-    if not seen.gpus:
+    groups = [*alike(seen.gpus), *hosts(seen)]
+    if not groups:
         return []
-    groups = list(alike(seen.gpus))
     nows = max(len(gib(gpu.before.used)) for _, gpu in groups)
     rows: list[list[Cell]] = []
     for label, gpu in groups:

@@ -1,20 +1,23 @@
-"""Every GPU's memory before and after a road of plans, and whose it is."""
+"""The memory of every GPU and machine before and after a road of plans, and whose it is."""
 
 from collections.abc import Mapping, Sequence
 from typing import assert_never
 
-from reconciler.model.observation import Exited, Gpu, Observation, Unknown
+from reconciler.model.observation import Exited, Gpu, Host, Observation, Unknown
 from reconciler.model.plan import Action, Attach, Detach, Drain, Forget, Launch, Plan, Start, Stop, Update
+from reconciler.model.status import Reason
 from tui.view.clean import line
-from tui.view.outlook import GpuOutlook, Holding, Moment
+from tui.view.outlook import GpuOutlook, Holding, HostOutlook, Moment
 
 
-def gpus(observation: Observation, road: Sequence[Plan]) -> tuple[tuple[GpuOutlook, ...], str | None]:
-    """Each GPU; or why they cannot be told of."""
+def room(
+    observation: Observation, road: Sequence[Plan]
+) -> tuple[tuple[GpuOutlook, ...], tuple[HostOutlook, ...], str | None]:
+    """Each GPU, and each machine whose memory is known; or why they cannot be told of."""
     if isinstance(observation.gpus, Unknown):
-        return (), f"cannot see the gpus: {observation.gpus.reason}"
+        return (), (), f"cannot see the gpus: {observation.gpus.reason}"
     if isinstance(observation.instances, Unknown):
-        return (), f"cannot see what runs: {observation.instances.reason}"
+        return (), (), f"cannot see what runs: {observation.instances.reason}"
     before = {
         slot: instance.launch
         for slot, instance in observation.instances.items()
@@ -24,7 +27,13 @@ def gpus(observation: Observation, road: Sequence[Plan]) -> tuple[tuple[GpuOutlo
     for plan in road:
         for action in plan.actions:
             _carry_out(action, after)
-    return tuple(_gpu(gpu, before, after) for gpu in observation.gpus), None
+    waits = any(blocked.reason is Reason.NoFreeMemory for blocked in (road[-1].blocked if road else ()))
+    hosts = tuple(
+        _host(name, host, observation, before, after, waits=waits)
+        for name, host in observation.machines.items()
+        if host.memory
+    )
+    return tuple(_gpu(gpu, before, after) for gpu in observation.gpus), hosts, None
 
 
 def _carry_out(action: Action, launches: dict[str, Launch]) -> None:
@@ -79,3 +88,43 @@ def _moment(gpu: Gpu, launches: Mapping[str, Launch], strangers: Sequence[Holdin
     ]
     used = min(gpu.memory, foreign + sum(holding.memory for holding in ours))
     return Moment(used=used, holdings=(*ours, *strangers))
+
+
+def _host(
+    name: str,
+    host: Host,
+    observation: Observation,
+    before: Mapping[str, Launch],
+    after: Mapping[str, Launch],
+    *,
+    waits: bool,
+) -> HostOutlook:
+    """One machine's own memory. What is held and was not counted of ours is taken for others'."""
+    own = {
+        slot: counted.own
+        for slot, counted in observation.resident.items()
+        if slot in before and before[slot].run == counted.run and before[slot].node == name
+    }
+    foreign = max(0, host.memory - host.available - sum(own.values()))
+    strangers = [Holding(holder="others", ours=False, memory=foreign)] if foreign else []
+
+    def moment(launches: Mapping[str, Launch]) -> Moment:
+        ours = [
+            Holding(
+                holder=slot,
+                ours=True,
+                memory=max(launch.host, own.get(slot, 0) if launch is before.get(slot) else 0),
+                basis=launch.host_basis,
+                within=launch.within,
+            )
+            for slot, launch in sorted(launches.items())
+            if launch.node == name
+        ]
+        held = tuple(holding for holding in ours if holding.memory)
+        return Moment(
+            used=min(host.memory, foreign + sum(holding.memory for holding in held)), holdings=(*held, *strangers)
+        )
+
+    was, will = moment(before), moment(after)
+    full = 2 * sum(holding.memory for holding in will.holdings if holding.ours) > host.memory
+    return HostOutlook(node=name, memory=host.memory, before=was, after=will, tight=waits or full)

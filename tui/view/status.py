@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from reconciler.model.status import Event, GpuStatus, Reason, Status, WorkloadStatus
+from reconciler.model.status import Event, GpuStatus, HostStatus, Reason, Status, WorkloadStatus
 from tui.view.clean import line
 from tui.view.paint import Cell, Style, bar, columns, cut, gib, paint, span, wrap
 
+_NAMED = 2**30 // 20
+"""Bytes that are worth naming: what would not print as 0.0 GiB."""
 _HEAD = ("NAME", "STATE", "READY", "ENGINE", "GPU", "PORT", "RESTARTS", "SINCE")
 
 
@@ -74,8 +76,8 @@ def status_text(status: Status, *, width: int, colour: bool, only: str | None = 
         return "\n".join(lines)
     if not rows:
         lines.append(f"nothing is declared in {line(status.root)}")
-    if status.gpus:
-        lines += ["", *gpus(status.gpus, width=width, colour=colour)]
+    if status.gpus or status.ram:
+        lines += ["", *room(status, width=width, colour=colour)]
     warnings = (*map(str, status.problems), *status.degraded)
     lines += [""] if warnings else []
     for text in warnings:
@@ -83,22 +85,23 @@ def status_text(status: Status, *, width: int, colour: bool, only: str | None = 
     return "\n".join(lines)
 
 
-def gpus(found: Sequence[GpuStatus], *, width: int, colour: bool) -> list[str]:
-    """Each GPU with who holds it."""
-    rows: list[list[Cell]] = []
-    for gpu in found:
-        shares = ", ".join(f"{line(share.holder)} {gib(share.memory)}" for share in gpu.shares) or "free"
-        held = max(gpu.used, sum(share.memory for share in gpu.shares))
-        rows.append(
-            [
-                Cell(text=f"gpu {gpu.index}"),
-                Cell(text=line(gpu.model).removeprefix("NVIDIA ")),
-                Cell(text=bar(held, gpu.memory)),
-                Cell(text=f"{gib(gpu.used)} of {gib(gpu.memory)} GiB"),
-                Cell(text=shares, style="dim"),
-            ]
-        )
+def room(status: Status, *, width: int, colour: bool) -> list[str]:
+    """Each GPU with who holds it, and host memory where somebody waits for it."""
+    rows = [_held(f"gpu {gpu.index}", line(gpu.model).removeprefix("NVIDIA "), gpu) for gpu in status.gpus]
+    rows += [_held("host", "memory", status.ram)] if status.ram else []
     return columns(rows, width=width, colour=colour)
+
+
+def _held(label: str, model: str, of: GpuStatus | HostStatus) -> list[Cell]:
+    shares = ", ".join(f"{line(share.holder)} {gib(share.memory)}" for share in of.shares) or "free"
+    held = max(of.used, sum(share.memory for share in of.shares))
+    return [
+        Cell(text=label),
+        Cell(text=model),
+        Cell(text=bar(held, of.memory)),
+        Cell(text=f"{gib(of.used)} of {gib(of.memory)} GiB"),
+        Cell(text=shares, style="dim"),
+    ]
 
 
 def event_text(event: Event, *, clock: str, width: int | None, colour: bool) -> str:
@@ -178,6 +181,9 @@ def _details(status: Status, row: WorkloadStatus, *, width: int, colour: bool) -
         parts += [f"pid {replica.pid}"] if replica.pid is not None else []
         parts += [f"port {replica.port}"] if replica.port is not None else []
         parts += [f"{gib(replica.memory)} GiB on each gpu"] if replica.memory is not None and replica.gpus else []
+        parts += (
+            [f"{gib(replica.host)} GiB of host memory"] if replica.host >= _NAMED and replica.pid is not None else []
+        )
         parts += [f"for {span(status.now - replica.since)}"] if replica.since is not None else []
         lines.append(", ".join(parts))
         if replica.detail:
