@@ -394,8 +394,9 @@ def test_json_of_a_change_is_as_its_schema_says_and_tells_what_a_person_sees(run
     chat, tiny, local = sorted(found["changes"], key=lambda change: str(change["mark"]), reverse=True)
     assert (chat["mark"], chat["verb"], chat["reason"], chat["downtime"]) == ("±", "replace", "SpecChanged", "loading")
     assert chat["what"] == "context 8192 → 16384; memory 20GiB → 30GiB"
-    assert chat["before"] == {"engine": "vllm", "node": "", "gpus": [0], "memory": 20 * 2**30, "port": 9000}
-    assert chat["after"] == {"engine": "vllm", "node": "", "gpus": [0], "memory": 30 * 2**30, "port": 9000}
+    place = {"engine": "vllm", "node": "", "gpus": [0], "host": 5 * 2**30, "port": 9000}
+    assert chat["before"] == {**place, "memory": 20 * 2**30}
+    assert chat["after"] == {**place, "memory": 30 * 2**30}
     assert (tiny["mark"], tiny["subject"], tiny["downtime"]) == ("~", "tiny", "none")
     assert (local["mark"], local["reason"], local["downtime"]) == ("-", "NotInFleet", "ended")
     (gpu,) = found["gpus"]
