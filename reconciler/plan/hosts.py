@@ -14,7 +14,10 @@ from reconciler.plan.cards import coarse, tenths
 
 ENDLESS = 1 << 60
 """Bytes of a machine whose memory is not known: nobody is kept from it."""
+AGAIN = 5.0
+"""Seconds after which what a machine holds has been read again."""
 _LEAST, _PART = 2**30, 20
+"""Bytes, and part of all, of which the larger is left alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,7 @@ from reconciler.plan.attaching import differing, needs_restart, step
 from reconciler.plan.cards import RETURNS
 from reconciler.plan.changes import changes
 from reconciler.plan.facts import Facts
+from reconciler.plan.hosts import AGAIN
 from reconciler.plan.layout import Victim
 from reconciler.plan.placement import Room
 from reconciler.plan.words import ended, in_a_row
@@ -211,23 +212,25 @@ def _remove(instance: Instance, removal: Removal, facts: Facts) -> Decision | No
             return _let_go(launch, facts, update, reason=reason)
         case Stopping():
             return Stop(slot=slot, run=launch.run, grace=_grace(update), reason=phase.asked)
-        case Exited() if _returns(phase, launch, facts):
-            return Later(phase.at + RETURNS)  # who is to have its memory has to know whose it was
+        case Exited() if (back := _back_at(phase, launch, facts)) is not None:
+            return Later(back)  # who is to have its memory has to know whose it was
         case Recorded() | Exited():
             return Forget(slot=slot, run=launch.run, reason=reason)
         case _:
             assert_never(phase)
 
 
-def _returns(end: Exited, launch: Launch, facts: Facts) -> bool:
-    """Whether memory that it held is still on its way back."""
+def _back_at(end: Exited, launch: Launch, facts: Facts) -> float | None:
+    """When memory that it held should be back; None where it is."""
     if facts.now >= end.at + RETURNS:
-        return False
+        return None
+    cards = facts.cards() if launch.gpus else {}
+    if any(cards[uuid].now < cards[uuid].then for uuid in launch.gpus if uuid in cards):
+        return end.at + RETURNS
     arrangement, machine = facts.arrangement, facts.observation.machines.get(launch.node)
     if arrangement is not None and arrangement.draft.tight and machine is not None and machine.at < end.at:
-        return True
-    cards = facts.cards() if launch.gpus else {}
-    return any(cards[uuid].now < cards[uuid].then for uuid in launch.gpus if uuid in cards)
+        return end.at + (AGAIN if facts.now < end.at + AGAIN else RETURNS)
+    return None
 
 
 def _keep(instance: Instance, facts: Facts) -> Decision | None:

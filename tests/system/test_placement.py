@@ -1,6 +1,7 @@
 """Placement on a real daemon with real processes: the GPUs are simulated, the engines only hold a promise of them."""
 
 import json
+import os
 import threading
 import time
 import urllib.error
@@ -149,3 +150,18 @@ def test_what_a_model_on_the_cpu_holds_is_measured_and_planned_with(box, gguf):
     launch = box.client.facts().observation.instances[again.slot].launch
     assert (launch.host, launch.host_basis) == (amount, "measured")
     assert json.loads((box.state / "memory.json").read_text())["measured"] == {name: amount}
+
+
+def test_host_memory_is_not_promised_twice_and_goes_to_the_higher_priority(box):
+    more_than_half = f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') * 55 // 100 // 2**20}MiB"
+    box.ports(21380)
+    box.server("low", gpus=0, memory=more_than_half, priority=10)
+    box.daemon()
+    box.converged("low")
+    box.server("high", gpus=0, memory=more_than_half, priority=500)
+    box.told("Preempted", "for high/0", subject="low/0")
+    eventually(lambda: box.replica("high/0") and box.replica("high/0").state == "ready", what="the higher one runs")
+    found = eventually(lambda: box.stalled("low", "NoFreeMemory"), what="the lower one is told why it does not")
+    assert "beside high/0" in found.message
+    box.remove("high.yaml")
+    box.converged("low")
