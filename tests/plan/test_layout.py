@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from reconciler.plan.layout import Answer, Card, Item, Machine, Place, Problem, solve
+from reconciler.plan.layout.ground import Compiled, room_of
 from tests.plan import tiny
 
 GIB = 2**30
@@ -182,6 +183,26 @@ def test_what_runs_in_more_ram_than_there_is_stays_and_keeps_nobody_out_who_need
     assert {slot: at is not None for slot, at in answer.places.items()} == {
         "a": True, "b": True, "card": True, "new": False,
     }  # fmt: skip
+
+
+def test_among_many_too_who_needs_no_ram_goes_where_it_is_overdrawn() -> None:
+    runs = [ram(f"a{number:02}", 10, runs=True) for number in range(40)]
+    answer = solve(replace(box(80, host=64), items=(*runs, item("card", 10))))
+    assert not answer.victims
+    assert answer.places["card"] is not None
+
+
+def test_one_that_went_for_nothing_may_come_back_to_ram_that_is_overdrawn_unless_somebody_joined() -> None:
+    items = ram("a", 40, runs=True), ram("b", 40, runs=True), ram("new", 5)
+    compiled = Compiled.of(replace(box(host=64), items=items))
+    room = room_of(compiled, compiled.wants(items))
+    a, _, new = room.wants
+    home = room.spot[a.number]
+    assert home is not None
+    room.lift(a.number)
+    assert room.fits(a, home)
+    room.put(new.number, home)
+    assert not room.fits(a, home)
 
 
 def test_a_higher_priority_gets_ram_only_once_enough_of_too_much_has_gone() -> None:

@@ -9,7 +9,7 @@ from reconciler.model.memory import Memory
 from reconciler.model.observation import Exited, Host, NotReady, Observation, Resident, Running, Unknown
 from reconciler.model.status import Reason
 from tests.plan.stories import Story, after, become, cards, headers, model
-from tests.plan.world import GIB, HOST, NOW, fleet, machine
+from tests.plan.world import GIB, HOST, NOW, decide, fleet, machine
 
 EMPTY = replace(HOST, available=HOST.memory)
 """64 GiB, of which 3.2 are reserved: 5 %."""
@@ -310,3 +310,21 @@ GiB free; 3.2 GiB reserved)
 @pytest.mark.parametrize("story", STORIES, ids=[story.situation for story in STORIES])
 def test_story(story: Story) -> None:
     assert story.told() == story.expected
+
+
+def test_what_held_scarce_memory_is_forgotten_once_that_was_read_again() -> None:
+    """Until then nobody would know that it was ours."""
+    on = become(ran(cpu("old", 30), held=29), "old/0", Exited(at=NOW - 1, code=0, asked=Reason.NotInFleet))
+    decided = decide(fleet(cpu("a", 40) + cpu("b", 30)), on)
+    assert "forget" not in str(decided)
+    assert decided.wake_at == NOW + 4
+    read = replace(on, host=replace(on.host, available=on.host.memory, at=NOW))
+    assert "forget old/0" in str(decide(fleet(cpu("a", 40) + cpu("b", 30)), read))
+
+
+def test_what_is_kept_without_a_file_and_starts_again_keeps_its_memory() -> None:
+    """Nobody may prune it unasked, so nobody gets its place."""
+    on = become(ran(cpu("a", 30) + cpu("b", 25) + cpu("c", 1) + cpu("d", 1)), "a/0", Exited(at=NOW - 60, code=1))
+    told = str(decide(fleet(cpu("n", 10)), on))
+    assert "start a/0 port 9000: Exited" in told
+    assert "blocked n/0: NoFreeMemory (needs 10.0 GiB of host memory; 3.8 GiB of 64.0 GiB free beside" in told

@@ -322,16 +322,11 @@ class Filling:
                 for other, spot in zip(room.wants, room.spot, strict=True)
                 if spot is not None and spot[0] == node and other.host and other.priority < below and not other.fixed
             ]
-            extra: list[Want] = []
+            # who could have stayed after all is sent back in the end
             for other in sorted(there, key=lambda other: (other.priority, other.cost, -other.host, other.number)):
                 if short > 0 and other.number not in going:
-                    extra.append(other)
+                    going.add(other.number)
                     short -= other.host
-            for other in reversed(extra[:-1]):
-                if short + other.host <= 0:
-                    extra.remove(other)
-                    short += other.host
-            going |= {other.number for other in extra}
         if short > 0 or not going | aside:
             return None
         return _Opening(
