@@ -186,10 +186,13 @@ def test_what_runs_in_more_ram_than_there_is_stays_and_keeps_nobody_out_who_need
 
 
 def test_among_many_too_who_needs_no_ram_goes_where_it_is_overdrawn() -> None:
-    runs = [ram(f"a{number:02}", 10, runs=True) for number in range(40)]
+    runs = [ram(f"a{number:02}", 10, runs=True) for number in range(80)]
     answer = solve(replace(box(80, host=64), items=(*runs, item("card", 10))))
     assert not answer.victims
     assert answer.places["card"] is not None
+    low = item("low", 60, 1, count=2, at="n0 n1")
+    answer = solve(replace(box(80, 80, host=64), items=(*runs, low, item("high", 60, 500, count=2))))
+    assert {victim.slot for victim in answer.victims} == {"low"}
 
 
 def test_one_that_went_for_nothing_may_come_back_to_ram_that_is_overdrawn_unless_somebody_joined() -> None:

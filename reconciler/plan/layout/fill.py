@@ -252,7 +252,7 @@ class Filling:
                     singles.append(opening)
             if len(singles) < want.count:
                 continue
-            if want.count == 1 and room.host[node] >= want.host:
+            if want.count == 1 and (not want.host or room.host[node] >= want.host):
                 found += [opening for opening in singles if opening.soft or opening.loose]
             elif want.count == 1:
                 found += [both for opening in singles if (both := self._with_host(want, node, [opening], below))]
@@ -314,7 +314,7 @@ class Filling:
         room = self.room
         going = {number for part in parts for number in part.soft}
         aside = {number for part in parts for number in part.loose}
-        short = want.host - room.host[node] - sum(room.wants[number].host for number in going | aside)
+        short = want.host and want.host - room.host[node] - sum(room.wants[number].host for number in going | aside)
         if short > 0 and below > self.lowest:
             self.work -= len(room.wants) // 20
             there = [
