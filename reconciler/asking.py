@@ -15,7 +15,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 from reconciler.model.quantity import print_duration
@@ -44,6 +44,8 @@ class Answer:
     """What was answered instead, in words."""
     status: int | None = None
     """Of the HTTP answer; None where there was none."""
+    body: bytes = b""
+    """Of a 2xx answer."""
     late: bool = False
     """Whether nothing can be said, because this process itself was stopped or busy."""
 
@@ -172,7 +174,7 @@ class Question:
             said = "no HTTP answer" if self._answer else "it closed the connection without an answer"
             self._end(False, said)
         elif 200 <= status < 300:
-            self._end(True, "", status=status)
+            self._end(True, "", status=status, body=self._answer.partition(b"\r\n\r\n")[2])
         else:
             self._end(False, f"{status} {_words(self._answer, status)}".rstrip(), status=status)
 
@@ -184,12 +186,12 @@ class Question:
         else:
             self._end(False, f"no answer in {print_duration(self._timeout)}")
 
-    def _end(self, good: bool, detail: str, late: bool = False, status: int | None = None) -> None:
+    def _end(self, good: bool, detail: str, late: bool = False, status: int | None = None, body: bytes = b"") -> None:
         if self._deadline is None:
             return  # cancelled, or ended, since this was scheduled
         connected = self._connected
         self._close()
-        self._done(Answer(good=good, connected=connected, detail=detail, late=late, status=status))
+        self._done(Answer(good=good, connected=connected, detail=detail, late=late, status=status, body=body))
 
     def _close(self) -> None:
         if self._deadline is not None:
@@ -228,15 +230,22 @@ def _whole(answer: bytes) -> bool:
 def _words(answer: bytes, status: int) -> str:
     """What a refusal says, in one short printable line: the message of a JSON error, the phrase of its status."""
     head, _, body = answer.partition(b"\r\n\r\n")
-    start = body.find(b"{")  # past the length of a first chunk, where there are chunks
-    if start >= 0 and _JSON.search(head):
-        try:
-            told: Any = json.JSONDecoder().raw_decode(body[start:].decode(errors="replace"))[0]
-        except (ValueError, RecursionError):
-            told = None
-        if isinstance(told, dict):
-            error: Any = told.get("error", told)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-            message: Any = error.get("message") if isinstance(error, dict) else error  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-            if isinstance(message, str):
-                return "".join(char if char.isprintable() else " " for char in message[:_WORDS]).strip()
+    told = first_object(body) if _JSON.search(head) else None
+    if told is not None:
+        error: Any = told.get("error", told)
+        message: Any = error.get("message") if isinstance(error, dict) else error  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
+        if isinstance(message, str):
+            return "".join(char if char.isprintable() else " " for char in message[:_WORDS]).strip()
     return _PHRASES.get(status, "")
+
+
+def first_object(body: bytes) -> dict[str, Any] | None:
+    """The JSON object that a body holds; None where it holds none."""
+    start = body.find(b"{")  # past the length of a first chunk, where there are chunks
+    if start < 0:
+        return None
+    try:
+        told: Any = json.JSONDecoder().raw_decode(body[start:].decode(errors="replace"))[0]
+    except (ValueError, RecursionError):
+        return None
+    return cast("dict[str, Any]", told) if isinstance(told, dict) else None

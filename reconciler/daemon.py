@@ -26,7 +26,7 @@ from reconciler.model.errors import HoldfastError
 from reconciler.model.fleet import Fleet
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Unknown
-from reconciler.model.plan import Action
+from reconciler.model.plan import Action, Sleep, Wake
 from reconciler.model.status import Event
 from reconciler.observe import host, inventory, ports, resident
 from reconciler.observe.gather import Look
@@ -247,7 +247,11 @@ class _Daemon:
         return fleet, loaded.look_again_at
 
     async def _perform(self, action: Action) -> None:
-        await perform(action, self.runtime, self.secret)
+        try:
+            await perform(action, self.runtime, self.secret)
+        finally:
+            if isinstance(action, Sleep | Wake):
+                await self.prober.ask(action.slot)  # what it takes is promised until it is seen what became of it
 
     def _publish(self, summary: Summary, news: Sequence[Happening]) -> None:
         del summary

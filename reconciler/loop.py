@@ -13,7 +13,7 @@ from reconciler.model.errors import ActionError
 from reconciler.model.fleet import Fleet
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Demand, Observation
-from reconciler.model.plan import Action, Drain, Forget, Plan, Stop, Update
+from reconciler.model.plan import Action, Drain, Forget, Plan, Sleep, Stop, Update
 from reconciler.model.status import Reason
 from reconciler.plan.failures import with_failure, without, without_failure
 from reconciler.plan.happenings import Happening, failed, happenings
@@ -141,7 +141,7 @@ class Loop:
         memory = self.memory
         if isinstance(action, Drain):
             memory = replace(memory, draining={**memory.draining, action.slot: self.outside.clock()})
-        elif isinstance(action, Stop | Update | Forget):
+        elif isinstance(action, Stop | Update | Forget | Sleep):
             memory = replace(memory, draining=without(memory.draining, action.slot))
         self.memory = without_failure(memory, action)
 

@@ -7,7 +7,7 @@ from typing import Protocol, assert_never
 from reconciler.act.engine import post
 from reconciler.model.errors import TerminalError
 from reconciler.model.kinds import SecretRef
-from reconciler.model.plan import Action, Attach, Detach, Drain, Forget, Launch, Start, Stop, Update
+from reconciler.model.plan import Action, Attach, Detach, Drain, Forget, Launch, Sleep, Start, Stop, Update, Wake
 from reconciler.model.status import Reason
 
 
@@ -50,6 +50,10 @@ async def perform(action: Action, runtime: Runtime, secret: Callable[[str], str]
             await runtime.update(launch)
         case Forget(slot=slot, run=run):
             await runtime.forget(slot, run)
+        case Sleep(launch=launch):
+            await post(launch, action.request, Reason.SleepFailed)
+        case Wake(launch=launch):
+            await post(launch, action.request, Reason.WakeFailed)
         case _:
             assert_never(action)
 

@@ -10,12 +10,12 @@ from functools import lru_cache
 from typing import Literal
 
 from reconciler.engines import llamacpp, template, vllm
-from reconciler.engines.dialect import Attaching, Command, Dialect, Refusal, Where, absolute, local_path, scheme
+from reconciler.engines.dialect import Attaching, Command, Dialect, Refusal, Unfit, Where, absolute, local_path, scheme
 from reconciler.engines.written import settings
 from reconciler.model.fleet import Needs, Workload, split_slot
 from reconciler.model.kinds import Engine, Model, Node, Service, Workable
 from reconciler.model.observation import Gpu, Host
-from reconciler.model.plan import Launch, Probe, Size, Strikes
+from reconciler.model.plan import Launch, Probe, Size, Sleeper, Strikes
 from reconciler.model.source import Source
 
 DIALECTS: dict[str, Dialect] = {"llamacpp": llamacpp.DIALECT, "vllm": vllm.DIALECT}
@@ -46,8 +46,8 @@ def default_engine(source: str) -> str:
     return "llamacpp" if "gguf" in source.lower() else "vllm"
 
 
-def workload(spec: Workable, *, source: Source, directory: str, engines: Mapping[str, Engine]) -> Workload | str:
-    """What the planner sees of a resource; or why it cannot be run, in words for its `engine`."""
+def workload(spec: Workable, *, source: Source, directory: str, engines: Mapping[str, Engine]) -> Workload | Unfit:
+    """What the planner sees of a resource; or why it cannot be run."""
     template_used: Engine | None = None
     if spec.kind == "Service":  # isinstance() of a pydantic class runs Python where the answer is no
         engine, cpu = "command", True
@@ -88,21 +88,36 @@ def workload(spec: Workable, *, source: Source, directory: str, engines: Mapping
     )
 
 
-def _service_refusal(spec: Service, places: list[str]) -> str | None:
+def _service_refusal(spec: Service, places: list[str]) -> Unfit | None:
     place = template.unknown_place(spec, places) if places else None
     if place is not None:
-        return f"cannot fill in {{{place}}}; choose {{port}}, {{name}} or {{index}}, or write {{{{ for a brace"
+        return Unfit(
+            "command", f"cannot fill in {{{place}}}; choose {{port}}, {{name}} or {{index}}, or write {{{{ for a brace"
+        )
     if spec.health.path is not None and spec.port is None and "port" not in places:
-        return "cannot probe health.path without a port; name {port} in the command, or give port"
+        return Unfit("health", "cannot probe health.path without a port; name {port} in the command, or give port")
     return None
 
 
-def _model_refusal(spec: Model, engine: str, used: Engine | None, dialect: Dialect | None) -> str | None:
+def _model_refusal(spec: Model, engine: str, used: Engine | None, dialect: Dialect | None) -> Unfit | None:
     if spec.adapters:
         names = [*{spec.name, *spec.aliases}, *(adapter.name for adapter in spec.adapters)]
         twice = next((name for index, name in enumerate(names) if name in names[:index]), None)
         if twice is not None:
-            return f"adapters cannot be told apart: requests for {twice} could mean two things; choose another name"
+            why = f"cannot be told apart: requests for {twice} could mean two things; choose another name"
+            return Unfit("adapters", why)
+    why = _engine_refusal(spec, engine, used, dialect)
+    if why is not None:
+        return Unfit("engine", why)
+    if spec.idle_action == "sleep" and (dialect is None or not dialect.sleeps):
+        able = " or ".join(name for name, other in DIALECTS.items() if other.sleeps)
+        return Unfit("idle_action", f"cannot be sleep with engine {engine}; choose stop, or engine {able}")
+    if spec.idle_action == "sleep" and _needs(spec, False, None).gpus == 0:
+        return Unfit("idle_action", "cannot be sleep with gpus: 0, as it has no GPU memory to give back; choose stop")
+    return None
+
+
+def _engine_refusal(spec: Model, engine: str, used: Engine | None, dialect: Dialect | None) -> str | None:
     if used is not None:
         if spec.adapters:
             return f"adapters cannot be loaded by engine {engine}: a kind: Engine has no place for them; write args"
@@ -195,6 +210,7 @@ def launch(
         host_basis=size.host_basis,
         port=port,
         probe=probe(what, gpus, size.memory),
+        sleeper=_sleeper(command.sleeper, gpus, size) if command.sleeper is not None else None,
         files=command.files,
         fingerprint=what.fingerprint,
         live=what.live,
@@ -213,6 +229,12 @@ def with_adapters(of: Launch, adapters: Mapping[str, str]) -> Launch:
     come = [local_path(source, "/") for source in adapters.values() if scheme(source) == "file"]
     files = (*[path for path in of.files if path not in gone], *come)
     return replace(of, adapters=adapters, argv=attaching_.argv(of, adapters), files=files)
+
+
+def _sleeper(sleeper: Sleeper, gpus: tuple[Gpu, ...], size: Size) -> Sleeper:
+    """With the host memory for its weights: no more than what it takes of its GPUs, where they are not known."""
+    most = sum(gpu.memory if size.memory is None else size.memory for gpu in gpus)
+    return replace(sleeper, host=most if size.weights is None else size.weights)
 
 
 def probe(what: Workload, gpus: tuple[Gpu, ...] = (), memory: int | None = None) -> Probe:
@@ -255,4 +277,15 @@ def _probe(  # noqa: PLR0917 -- the key of its cache
     )
 
 
-__all__ = ["DIALECTS", "LATER", "Command", "Refusal", "default_engine", "launch", "probe", "sizes_itself", "workload"]
+__all__ = [
+    "DIALECTS",
+    "LATER",
+    "Command",
+    "Refusal",
+    "Unfit",
+    "default_engine",
+    "launch",
+    "probe",
+    "sizes_itself",
+    "workload",
+]

@@ -9,7 +9,7 @@ from reconciler.model.fleet import Workload
 from reconciler.model.kinds import Model, SecretRef
 from reconciler.model.noun import noun
 from reconciler.model.observation import Gpu, Host
-from reconciler.model.plan import Launch, Request
+from reconciler.model.plan import Launch, Request, Sleeper
 from reconciler.model.status import Reason
 
 LOOPBACK = "127.0.0.1"
@@ -35,6 +35,8 @@ class Command(NamedTuple):
     env: Mapping[str, str | SecretRef]
     files: tuple[str, ...] = ()
     """Files that must be readable."""
+    sleeper: Sleeper | None = None
+    """How it sleeps, if it was told that it may."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,16 @@ class Refusal:
 
     reason: Reason
     detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unfit:
+    """Why a resource cannot be run anywhere."""
+
+    field: str
+    """Where that is written."""
+    why: str
+    """In words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +88,8 @@ class Dialect:
     """HTTP path that answers 2xx when ready."""
     attaching: Attaching | None = None
     """How it changes adapters while it runs; None: it cannot."""
+    sleeps: bool = False
+    """Whether it can be put to sleep and woken."""
 
 
 def scheme(source: str) -> str:

@@ -14,9 +14,18 @@ from reconciler.engines.dialect import (
 )
 from reconciler.model.fleet import Workload
 from reconciler.model.kinds import Model, SecretRef
+from reconciler.model.plan import Request, Sleeper
 from reconciler.model.status import Reason
 
 _WHOLE = 0.9
+_SLEEPER = Sleeper(
+    asleep="/is_sleeping",
+    key="is_sleeping",
+    sleep=Request(path="/sleep?level=1", body={}, within=120.0),
+    wake=Request(path="/wake_up", body={}, within=120.0),
+    holds=2 * 2**30,  # the CUDA context and the graphs: 1.3 GiB, or a little more
+)
+"""Level 1: weights go to host memory, the KV cache is dropped."""
 
 
 def _source(source: str, directory: str) -> tuple[str, str | None]:
@@ -58,7 +67,11 @@ def _render(workload: Workload, model: Model, where: Where) -> Command | Refusal
         env.update(vllm_adapters.ENV)
     if vllm_adapters.hub(model) == "modelscope":
         env["VLLM_USE_MODELSCOPE"] = "True"
-    return Command(argv=(*argv, *model.args), env=env, files=tuple(files))
+    sleeper = _SLEEPER if model.idle_action == "sleep" else None
+    if sleeper is not None:
+        argv.append("--enable-sleep-mode")
+        env["VLLM_SERVER_DEV_MODE"] = "1"
+    return Command(argv=(*argv, *model.args), env=env, files=tuple(files), sleeper=sleeper)
 
 
 DIALECT = Dialect(
@@ -66,5 +79,6 @@ DIALECT = Dialect(
     sources=("hf", "file", "modelscope"),
     cpu=False,
     sizes_itself=True,
+    sleeps=True,
     attaching=vllm_adapters.ATTACHING,
 )

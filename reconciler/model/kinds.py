@@ -267,6 +267,10 @@ class Model(Runs):
     """More arguments for the engine, passed on as they are, last."""
     aliases: Strings = live(())
     """Other model names that requests may use."""
+    idle_action: Literal["stop", "sleep"] = live("stop")
+    """What becomes of a replica that idles or gives way: `stop`, or `sleep` where the engine can (vllm). Asleep it
+    gives back its GPU memory, keeps its weights in host memory, and is woken in a moment. What was started with `stop`
+    learns to sleep by its next run."""
     weight: int | None = live(None, ge=0, le=1000)
     """Its part of the requests for a name that it shares with other models, each by its weight: a canary. A name may be
     shared only where all that answer to it give a weight; 0 gets none."""
@@ -353,7 +357,6 @@ Workable = Model | Service
 KINDS: dict[str, type[AnyResource]] = {cls.__name__: cls for cls in get_args(AnyResource)}
 
 LATER: dict[str, str] = {
-    "idle_action": "models are not put to sleep in this version; remove the line",
     "limits": "there is no gateway to enforce limits in this version; remove the line",
     "image": "containers are not run in this version; write command",
     "metrics": "engines' metrics are not read in this version; remove the line",

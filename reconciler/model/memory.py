@@ -19,6 +19,8 @@ class Failure:
     detail: str
     digest: str
     """What of the fleet was tried, of an adapter its source: an edit makes it worth trying at once."""
+    action: str = ""
+    """The kind of action that failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,6 +95,8 @@ class Ready:
 
     since: float
     """When it became ready, seconds of CLOCK_MONOTONIC."""
+    woken: bool = False
+    """Whether it had slept before: then it took a moment, and not a load."""
     kind: Literal["ready"] = "ready"
 
 
@@ -109,7 +111,17 @@ class Failing:
     kind: Literal["failing"] = "failing"
 
 
-Readiness = NotReady | Ready | Failing
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asleep:
+    """It answers that it sleeps: it has given back GPU memory, and serves once it is woken."""
+
+    since: float
+    """When it was seen to, seconds of CLOCK_MONOTONIC."""
+    kind: Literal["asleep"] = "asleep"
+
+
+Readiness = NotReady | Ready | Failing | Asleep | Unknown
+"""Unknown: it has been ready in this run, and whether it sleeps cannot be told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +142,12 @@ class Running:
     was_ready: bool = False
     """Whether it has been ready in this run."""
     kind: Literal["running"] = "running"
+
+    @property
+    def took(self) -> float:
+        """Seconds that it took to be ready; 0 where it is not, or was only woken."""
+        ready = self.readiness
+        return ready.since - self.since if isinstance(ready, Ready) and not ready.woken else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +196,17 @@ class Instance:
     def digest(self) -> str:
         """What of the fleet it is: see `Workload.digest`."""
         return digest(self.launch.fingerprint, self.launch.live, self.launch.adapters)
+
+    @property
+    def asleep(self) -> Asleep | None:
+        """How it sleeps, if it does."""
+        readiness = self.phase.readiness if isinstance(self.phase, Running) else None
+        return readiness if isinstance(readiness, Asleep) else None
+
+    @property
+    def holding(self) -> Launch:
+        """Its launch, with what it takes now: less than promised while it sleeps."""
+        return self.launch.asleep if self.asleep else self.launch
 
     @property
     def healthy(self) -> bool:

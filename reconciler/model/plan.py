@@ -1,7 +1,7 @@
 """Decided: the actions to start now, what is blocked and why, and when to look again."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from reconciler.model.kinds import SecretRef
@@ -35,6 +35,36 @@ class Probe:
     """Model name that the tiny request asks for."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One question to an engine: JSON that is posted to its port."""
+
+    path: str
+    body: Mapping[str, str]
+    within: float
+    """Seconds until it must have answered."""
+    also: tuple[int, ...] = ()
+    """Statuses that are as good as 2xx."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sleeper:
+    """How an engine is put to sleep, woken, and asked whether it sleeps."""
+
+    asleep: str
+    """GET path that answers JSON."""
+    key: str
+    """What of that answer is true while it sleeps."""
+    sleep: Request
+    """Is answered once it sleeps."""
+    wake: Request
+    """Is answered once it is awake."""
+    holds: int
+    """Bytes of each of its GPUs that it still holds while it sleeps, where no driver tells."""
+    host: int = 0
+    """Bytes of host memory that it takes more while it sleeps."""
+
+
 Basis = Literal["declared", "measured", "estimated", "whole"]
 """How the memory of an instance is known: from its file, an earlier run, the headers of its weights, or not at all."""
 
@@ -53,6 +83,8 @@ class Size:
     host: int = 0
     """Bytes of host memory; 0 where nothing is known of it."""
     host_basis: Basis = "whole"
+    weights: int | None = None
+    """Bytes of its weights on all of its GPUs; None where they are not known."""
 
 
 @noun
@@ -87,6 +119,8 @@ class Launch:
     """How that figure was known."""
     port: int | None = None
     probe: Probe
+    sleeper: Sleeper | None = None
+    """How it sleeps; None where it was started without being able to."""
     files: tuple[str, ...] = ()
     """Files that must be readable, or the start is refused with their names."""
     fingerprint: str
@@ -96,6 +130,12 @@ class Launch:
     adapters: Mapping[str, str] = field(default_factory=dict[str, str])
     """`Workload.adapters` that it has now: those it was started with, and those attached since."""
     strikes: Strikes = Strikes()
+
+    @property
+    def asleep(self) -> "Launch":
+        """The same while it sleeps: with what it then holds of its GPUs and of the host."""
+        sleeper = self.sleeper
+        return self if sleeper is None else replace(self, memory=sleeper.holds, host=self.host + sleeper.host)
 
 
 @noun
@@ -164,18 +204,6 @@ class Update:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """One question to an engine: JSON that is posted to its port."""
-
-    path: str
-    body: Mapping[str, str]
-    within: float
-    """Seconds until it must have answered."""
-    also: tuple[int, ...] = ()
-    """Statuses that are as good as 2xx."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Attach:
     """Have an engine that runs take up one adapter more, and record that it has it."""
 
@@ -226,7 +254,39 @@ class Forget:
         return _line("forget", self.slot, self.reason, self.detail)
 
 
-Action = Start | Drain | Stop | Update | Attach | Detach | Forget
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sleep:
+    """Have an idle engine give back its GPU memory; its process and its port stay."""
+
+    slot: str
+    request: Request
+    launch: Launch
+    """Of the run that is there."""
+    reason: Reason
+    detail: str = ""
+    kind: Literal["sleep"] = "sleep"
+
+    def __str__(self) -> str:
+        return _line("sleep", self.slot, self.reason, self.detail)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wake:
+    """Have an engine that sleeps take its GPU memory again, and serve."""
+
+    slot: str
+    request: Request
+    launch: Launch
+    """Of the run that is there."""
+    reason: Reason
+    detail: str = ""
+    kind: Literal["wake"] = "wake"
+
+    def __str__(self) -> str:
+        return _line("wake", self.slot, self.reason, self.detail, f"on gpu {','.join(map(str, self.launch.indices))}")
+
+
+Action = Start | Drain | Stop | Update | Attach | Detach | Sleep | Wake | Forget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

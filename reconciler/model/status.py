@@ -31,6 +31,8 @@ class Reason(StrEnum):
     SecretMissing = "SecretMissing"
     DiskFull = "DiskFull"
     AdapterFailed = "AdapterFailed"
+    WakeFailed = "WakeFailed"
+    SleepFailed = "SleepFailed"
     Lost = "Lost"
     # why nothing is done
     NoFreeGpu = "NoFreeGpu"
@@ -52,6 +54,7 @@ class Reason(StrEnum):
     Ready = "Ready"
     Converged = "Converged"
     Idle = "Idle"
+    Asleep = "Asleep"
     Recovered = "Recovered"
 
 
@@ -79,7 +82,7 @@ class Endpoint:
 
 
 ReplicaState = Literal[
-    "absent", "recorded", "starting", "ready", "failing", "draining", "stopping", "exited", "unknown"
+    "absent", "recorded", "starting", "ready", "asleep", "failing", "draining", "stopping", "exited", "unknown"
 ]
 
 

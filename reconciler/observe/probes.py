@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil
 
-from reconciler.asking import Answer, Question, get, post
-from reconciler.model.observation import Failing, Instance, NotReady, Readiness, Ready, Running, Unknown
-from reconciler.model.plan import Launch, Probe
+from reconciler.asking import Answer, Question, first_object, get, post
+from reconciler.model.observation import Asleep, Failing, Instance, NotReady, Readiness, Ready, Running, Unknown
+from reconciler.model.plan import Launch, Probe, Sleeper
 from reconciler.model.status import Reason
 from reconciler.observe import ports
 
@@ -21,6 +21,9 @@ _FIRST, _GROWTH, _LONGEST = 0.01, 1.01, 1.0
 """Seconds between two questions to one that loads: so it is seen to be ready within 1 % of what it took."""
 _TURNS = 8
 """Into so many turns an interval is divided."""
+_NO_SUCH_PATH = 404
+_DOUBTS = 2
+"""Failed probes in a row until one that may sleep is given up at the earliest."""
 _AGAIN = 0.1
 """Seconds until a probe that was not counted is repeated."""
 
@@ -87,6 +90,12 @@ class Prober:
         watch = self._watches.get(slot)
         return (watch.readiness, watch.was_ready) if watch is not None else None
 
+    async def ask(self, slot: str) -> None:
+        """Find out now whether an instance sleeps; returns when it is known, or known not to be told."""
+        watch = self._watches.get(slot)
+        if watch is not None:
+            await watch.find_out()
+
     def ready_for(self, slot: str, run: int) -> float | None:
         """Seconds a run that ended had been ready; None where it never was, or that is not known."""
         ended = self._ended.get(slot)
@@ -99,13 +108,17 @@ class _Watch:
     __slots__ = (
         "_asked_at",
         "_asking",
+        "_asleep",
         "_closed",
         "_delay",
+        "_found_out",
         "_generating",
         "_generation_timer",
         "_prober",
         "_ready_before",
         "_request",
+        "_since",
+        "_sleeper",
         "_timer",
         "_verified",
         "not_generated",
@@ -129,6 +142,12 @@ class _Watch:
             launch.probe,
         )
         self.readiness: Readiness = phase.readiness
+        self._sleeper = launch.sleeper
+        self._asleep: bool | None = None if launch.sleeper is not None else False
+        """Whether it sleeps; None where that is not known."""
+        self._since: float | None = None
+        """Since when it was ready when we found it."""
+        self._found_out: list[asyncio.Future[None]] = []
         self.was_ready = phase.was_ready or isinstance(phase.readiness, Ready)
         self._closed = False
         self._ready_before = 0.0
@@ -143,6 +162,8 @@ class _Watch:
         self._timer: asyncio.TimerHandle | None = None
         self._generation_timer: asyncio.TimerHandle | None = None
         self._request: bytes | None = None
+        if self._sleeper is not None and isinstance(phase.readiness, Ready):
+            self._since, self.readiness = phase.readiness.since, Unknown(reason="not asked yet whether it sleeps")
         self._begin()
         if self.port is None and not isinstance(self.readiness, Ready):
             # nothing to ask: it is ready as long as it runs
@@ -170,6 +191,10 @@ class _Watch:
             if pending is not None:
                 pending.cancel()
         self._timer = self._generation_timer = self._asking = self._generating = None
+        for waiting in self._found_out:
+            if not waiting.done():
+                waiting.set_result(None)
+        self._found_out.clear()
 
     def ready_for(self) -> float | None:
         """Seconds it has been ready in this run, all times together."""
@@ -192,7 +217,26 @@ class _Watch:
         if port is None:
             return
         self._asked_at = self._prober.clock()
-        self._asking = Question(port, self._request, self.probe.timeout, self._answered)
+        if self._asleep:
+            self._ask_asleep(port, self._sleeper)  # as it sleeps, what it serves proves nothing
+        else:
+            self._asking = Question(port, self._request, self.probe.timeout, self._answered)
+
+    def _ask_asleep(self, port: int, sleeper: Sleeper | None) -> None:
+        if sleeper is not None:
+            self._asking = Question(port, get(sleeper.asleep, port), self.probe.timeout, self._told)
+
+    async def find_out(self) -> None:
+        """Ask at once whether it sleeps, and wait until that is settled."""
+        if self._sleeper is None or self.port is None or self._closed:
+            return
+        found = asyncio.get_running_loop().create_future()
+        self._drop()
+        self._found_out.append(found)
+        self._asleep = None
+        self._ask_in(0.0)
+        self._generate_in(self.probe.inference)
+        await found
 
     def _answered(self, answer: Answer) -> None:
         self._asking = None
@@ -205,7 +249,34 @@ class _Watch:
         elif not self._verified:
             good, detail, reason = self._verify(good, detail)
         self.unanswered = 0 if good else self.unanswered + 1
+        if good and self._sleeper is not None and self.port is not None:
+            self._ask_asleep(self.port, self._sleeper)
+        else:
+            self._conclude(detail, reason)
+
+    def _told(self, answer: Answer) -> None:
+        """Whether it sleeps. One that is known to be awake stays so where there is no answer: it may be busy."""
+        self._asking = None
+        if answer.late:
+            self._ask_in(_AGAIN)
+            return
+        if not answer.connected:
+            self._verified = False
+        told = (first_object(answer.body) or {}).get(self._sleeper.key) if self._sleeper is not None else None
+        if isinstance(told, bool):
+            self._asleep = told
+        elif answer.status == _NO_SUCH_PATH:
+            self._asleep = False  # it cannot be put to sleep at all
+        elif self._asleep:
+            self._asleep = None
+        self._conclude(f"cannot tell whether it sleeps: {answer.detail or 'an answer without it'}", Reason.ProbeFailing)
+
+    def _conclude(self, detail: str, reason: Reason) -> None:
         self._settle(detail, reason)
+        for waiting in self._found_out:
+            if not waiting.done():
+                waiting.set_result(None)
+        self._found_out.clear()
         if isinstance(self.readiness, NotReady):
             self._ask_in(self._delay)
             self._delay = min(self._delay * _GROWTH, _LONGEST, self.probe.interval)
@@ -230,8 +301,8 @@ class _Watch:
         allowed, port = self.probe.inference, self.port
         if allowed is None or port is None:
             return
-        if not self.was_ready or self.unanswered:
-            # it does not even answer its probe: that is being dealt with
+        if not self.was_ready or self.unanswered or self._asleep is not False:
+            # it sleeps, or does not even answer its probe: that is being dealt with
             self._generate_in(min(allowed, self.probe.interval))
             return
         body = {"model": self.probe.model, "prompt": "a", "max_tokens": 1}
@@ -251,21 +322,28 @@ class _Watch:
         """Draw the conclusion, and tell whom it concerns if it is another than before."""
         before, now = self.readiness, self._prober.clock()
         failures = max(self.unanswered, self.not_generated)
-        if failures == 0:
+        after: Readiness
+        if self._asleep:
+            after = before if isinstance(before, Asleep) else Asleep(since=now)
+            self.was_ready, self._since, self.not_generated = True, None, 0
+        elif self._asleep is None and self.was_ready and failures < max(self.probe.failures, _DOUBTS):
+            after = Unknown(reason=detail)
+        elif failures == 0 and self._asleep is False:
             if isinstance(before, Ready):
                 return
-            after: Readiness = Ready(since=now)
-            self.was_ready = True
+            woken = isinstance(before, Asleep | Unknown)
+            after = Ready(since=now if self._since is None else self._since, woken=woken)
+            self.was_ready, self._since = True, None
         elif self.was_ready:
             if failures == getattr(before, "failures", 0):
                 return
             after = Failing(
                 since=before.since if isinstance(before, Failing) else now, failures=failures, detail=detail
             )
-            if isinstance(before, Ready):
-                self._ready_before += now - before.since
         else:
             after = NotReady(detail=detail, reason=reason)
         if after != before:
+            if isinstance(before, Ready):
+                self._ready_before += now - before.since
             self.readiness = after
             self._prober.on_change(self.slot)

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 from reconciler.model.fleet import Workload
 from reconciler.model.observation import Gpu
-from reconciler.model.plan import Basis, Size
+from reconciler.model.plan import Basis, Launch, Size
 from reconciler.model.quantity import print_size
 from reconciler.model.status import Reason
 from reconciler.plan.cards import in_all, left, why_never
@@ -64,7 +64,8 @@ class Arrangement:
 
     def _going(self) -> list[Item]:
         items = self.answer.items
-        return [*self.draft.leaving, *self.draft.as_is.values(), *(items[slot] for slot in self.victims)]
+        draft = self.draft
+        return [*draft.leaving, *draft.as_is.values(), *draft.dozing, *(items[slot] for slot in self.victims)]
 
     def is_yielded(self, slot: str) -> bool:
         """Whether a slot belongs where there is room only once others have been replaced that run there."""
@@ -84,6 +85,22 @@ class Arrangement:
                 sizes[slot] = max(sizes.get(slot, 0), item.host)
         return self.draft.rams()[machine].then - sum(sizes.values())
 
+    def spares(self, asleep: Launch) -> bool:
+        """Whether there is room for what one still holds that sleeps, once all are where they belong."""
+        there = {
+            uuid: [item for slot, item in self.answer.items.items() if self._is_on(slot, uuid)] for uuid in asleep.gpus
+        }
+        return all(
+            uuid in self.draft.cards
+            and all(item.share and item.memory is not None for item in items)
+            and self._left(uuid) >= (asleep.memory or 0)
+            for uuid, items in there.items()
+        )
+
+    def _is_on(self, slot: str, uuid: str) -> bool:
+        place = self.answer.places.get(slot)
+        return place is not None and uuid in place.cards
+
     def _left(self, uuid: str) -> int:
         """Bytes that are free of a card once all are there who belong there, beside those yet to be replaced."""
         card, items, places = self.draft.cards[uuid], self.answer.items, self.answer.places
@@ -100,14 +117,16 @@ class Arrangement:
 
     def turn(self, slot: str, workload: Workload) -> str:
         """For whom a slot waits that is asked for, if it fits once those have left that run on demand; else empty."""
-        turns, size, items = self.draft.turns, self.draft.size(workload), self.answer.items
-        if slot in self.refused or slot in self.draft.surges or not turns.is_asked(slot, workload):
+        turns, size, answer = self.draft.turns, self.draft.size(workload), self.refused.get(slot, self.answer)
+        instance = self.draft.instances.get(slot)
+        serves = slot in self.refused and not (instance is not None and instance.asleep)
+        if serves or slot in self.draft.surges or not turns.is_asked(slot, workload):
             return ""
         fitting, before = 0, set[str]()
-        for seen in self.answer.seen(slot):
+        for seen in answer.seen(slot):
             card = self.draft.cards[seen.card.uuid]
             passing = {tenant for tenant in seen.tenants if turns.passes(tenant)}
-            firm = [items[tenant] for tenant in seen.tenants if tenant not in passing]
+            firm = [answer.items[tenant] for tenant in seen.tenants if tenant not in passing]
             alone = size.memory is None or not workload.needs.share
             if why_never(workload.needs, card.gpu) or any(alone or not one.share or not one.memory for one in firm):
                 continue

@@ -1,7 +1,7 @@
 """What each GPU has to give: without what is reserved, and what others than ours hold."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reconciler.model.fleet import Needs
 from reconciler.model.observation import Exited, Gpu, Instance, Phase, Ready, Running, Stopping
@@ -58,6 +58,11 @@ def stock(
         for uuid in by_uuid.keys() & set(launch.gpus) if launch.gpus else ():
             if isinstance(phase, Exited) and now < phase.at + RETURNS:
                 returning[uuid] += amount(launch, by_uuid[uuid])
+            elif instance.asleep is not None:
+                held = amount(launch.asleep, by_uuid[uuid])
+                loaded[uuid] += held
+                if dozes_off(instance, now):
+                    loading[uuid] += amount(launch, by_uuid[uuid]) - held
             elif _has_loaded(phase, now):
                 loaded[uuid] += amount(launch, by_uuid[uuid])
             elif isinstance(phase, Running):
@@ -73,6 +78,22 @@ def stock(
             strangers=others,
         )
     return found
+
+
+def holding(instance: Instance, cards: Mapping[str, Stock], now: float) -> Launch:
+    """Its launch with what it takes: while it sleeps as the driver says, else as its engine is known for."""
+    if instance.asleep is None:
+        return instance.launch
+    asleep = instance.launch.asleep
+    if dozes_off(instance, now):
+        return asleep
+    told = max((cards[uuid].held(instance.slot) for uuid in asleep.gpus if uuid in cards), default=0)
+    return replace(asleep, memory=coarse(told)) if told else asleep
+
+
+def dozes_off(instance: Instance, now: float) -> bool:
+    """Whether it fell asleep so lately that the driver may still tell of what it held before."""
+    return instance.asleep is not None and now < instance.asleep.since + _READ
 
 
 def _has_loaded(phase: Phase, now: float) -> bool:

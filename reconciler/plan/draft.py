@@ -19,16 +19,17 @@ from reconciler.model.observation import (
     Unknown,
     Wish,
 )
-from reconciler.model.plan import Launch, Size, Start, Stop
+from reconciler.model.plan import Launch, Size, Sleep, Start, Stop, Wake
 from reconciler.model.status import Reason
 from reconciler.plan.attaching import suits
 from reconciler.plan.barred import barred
-from reconciler.plan.cards import Stock, coarse, why_never
+from reconciler.plan.cards import Stock, coarse, dozes_off, holding, why_never
 from reconciler.plan.hosts import Ram, held, taken
 from reconciler.plan.layout import Item, Place
 from reconciler.plan.placement import NoRoom
 from reconciler.plan.scaling import paused
 from reconciler.plan.sizing import size_of
+from reconciler.plan.sleeping import sleeps_on
 from reconciler.plan.turns import LOWEST, Turns
 
 LEFT = frozenset({Reason.Preempted, Reason.Moved, Reason.Idle})
@@ -65,6 +66,8 @@ class Draft:
     """What holds memory and is to go."""
     as_is: dict[str, Item] = field(default_factory=dict[str, Item])
     """What runs and is to be replaced, as it is now."""
+    dozing: list[Item] = field(default_factory=list[Item])
+    """What has just fallen asleep: what it gives back may not be told yet."""
     absent: set[str] = field(default_factory=set[str])
     """Slots that have a home and are not in it: it is kept for them if there is still room."""
     _turns: Turns | None = None
@@ -138,15 +141,20 @@ class Draft:
                 continue
             name, _ = split_slot(text)
             workload = self.fleet.workloads.get(name)
-            if isinstance(instance.phase, Unknown):
+            held = holding(instance, self.cards, self.now)
+            if isinstance(instance.phase, Unknown) or _doubtful(instance):
                 yield self._hold(text, instance.launch, fixed=True)
             elif self.is_kept(name):
                 if workload is None or not isinstance(instance.phase, Exited):  # what is paused and ended holds nothing
-                    yield self._hold(text, instance.launch, fixed=True)
+                    yield self._hold(text, held, fixed=True)
             elif name not in self.counts and workload is not None:
                 yield from self._wish(text, workload)
+            elif isinstance(self.memory.in_flight.get(text), Wake):
+                yield self._hold(text, instance.launch, fixed=True)
+            elif workload is not None and sleeps_on(instance, workload, self.memory):
+                yield self._resting(text, workload, held)
             elif not isinstance(instance.phase, Exited):
-                self._leave(text, instance.launch)
+                self._leave(text, held)
         for text, action in self.memory.in_flight.items():
             if not isinstance(action, Start) or text in wished or text in self.instances:
                 continue
@@ -176,25 +184,34 @@ class Draft:
             if self._occupies(launch):
                 yield self._hold(text, launch, fixed=True)
             return
-        going = isinstance(phase, Stopping) or isinstance(action, Stop)
+        if isinstance(action, Wake):
+            yield self._hold(text, launch, fixed=True)
+            return
+        held = holding(instance, self.cards, self.now)
+        going = isinstance(phase, Stopping) or isinstance(action, Stop | Sleep)
         asked = phase.asked if isinstance(phase, Stopping | Exited) else action.reason if going and action else None
         stands = isinstance(phase, Running) and not going and self._occupies(launch)
         same = suits(launch, workload) or text in self.waiting
+        if stands and same and instance.asleep and not self._uprooted(instance, workload):
+            yield replace(self._waking(text, workload, launch), host=self._ram(held))
+            self.absent.add(text)
+            self.as_is[text] = self._resting(text, workload, held)
+            return
         if stands and same and not self._uprooted(instance, workload):
             # what it was promised is its own, whatever is known better by now
             yield self._standing(text, workload, launch)
             return
         if not isinstance(phase, Exited | Recorded) and not stands and self._occupies(launch):
-            self._leave(text, launch)
+            self._leave(text, held)
         homeless = asked in LEFT or (text in self.surges and not stands)
         found = list(self._item(text, workload, None if homeless else launch))
         self.absent.add(text)
         if stands and found:
-            self.as_is[text] = self._standing(text, workload, launch)
+            self.as_is[text] = self._standing(text, workload, held)
         elif stands and self.barred(text, workload) is not None:
-            yield self._standing(text, workload, launch)  # its successor could not be started: it goes on
+            yield self._standing(text, workload, held)  # its successor could not be started: it goes on
         elif stands:
-            self._leave(text, launch)  # what it is to be takes no place
+            self._leave(text, held)  # what it is to be takes no place
         yield from found
 
     def _uprooted(self, instance: Instance, workload: Workload) -> bool:
@@ -237,9 +254,32 @@ class Draft:
         """A replica that runs and may be moved or preempted."""
         turn = self.turns.of(text, workload, gpus=len(launch.gpus))
         never = workload.spec.preemption == "never"
-        fixed = turn.fixed or not self.cards.keys() >= set(launch.gpus)  # while it serves it is let be
+        # while it serves, or may serve, it is let be
+        fixed = turn.fixed or not self.cards.keys() >= set(launch.gpus) or _doubtful(self.instances[text])
         held = self._hold(text, launch, fixed=fixed)
         return replace(held, priority=turn.rank, never=never, cost=self._cost(text))
+
+    def _waking(self, text: str, workload: Workload, launch: Launch) -> Item:
+        """One that sleeps and is wanted: what it was promised, where it is if it can."""
+        item = self._hold(text, launch)
+        surge = text in self.surges
+        return replace(
+            item,
+            priority=0 if surge else self.turns.of(text, workload, gpus=item.count).rank,
+            allowed=self._allowed_for(workload.needs, Size(gpus=item.count, memory=launch.memory)),
+            nodes=self.machines(workload.needs),
+            at=None if surge else item.at,
+            never=surge or workload.spec.preemption == "never",
+            cost=self._cost(text),
+            standing=int(1000 * (self.turns.since(text, workload) or 0.0)),
+        )
+
+    def _resting(self, text: str, workload: Workload, held: Launch) -> Item:
+        """One that sleeps: whatever is to run may have what it still holds."""
+        item = replace(self._hold(text, held), memory=held.memory, share=True, priority=workload.priority)
+        if dozes_off(self.instances[text], self.now):
+            self.dozing.append(item)
+        return replace(item, cost=self._cost(text))
 
     def _hold(self, text: str, launch: Launch, *, fixed: bool = False) -> Item:
         """What a launch has been promised, or has taken where that is more; where it is, of the cards that are left."""
@@ -325,6 +365,10 @@ class Draft:
         if instance is None or not isinstance(instance.phase, Running):
             return 0
         phase, wish = instance.phase, self.demand.get(name, Wish())
-        loading = phase.readiness.since - phase.since if isinstance(phase.readiness, Ready) else 0.0
-        worth = 1000 * (1.0 + loading) / (1.0 + self.turns.lull(text))
+        worth = 1000 * (1.0 + phase.took) / (1.0 + self.turns.lull(text))
         return max(0, int(worth) + 1000 * wish.in_flight - index)  # of replicas that are alike the last one
+
+
+def _doubtful(instance: Instance) -> bool:
+    """Whether it cannot be told if it sleeps."""
+    return isinstance(instance.phase, Running) and isinstance(instance.phase.readiness, Unknown)

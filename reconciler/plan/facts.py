@@ -7,11 +7,11 @@ from reconciler.model.fleet import Workload, slot, split_slot
 from reconciler.model.kinds import Node
 from reconciler.model.memory import Failure, Memory
 from reconciler.model.observation import Demand, Gpu, Instance, Observation, Running, Unknown
-from reconciler.model.plan import Launch
+from reconciler.model.plan import Launch, Sleep
 from reconciler.plan import scaling
 from reconciler.plan.arrange import Arrangement
-from reconciler.plan.cards import Stock, stock
-from reconciler.plan.hosts import Ram, rams
+from reconciler.plan.cards import Stock, holding, stock
+from reconciler.plan.hosts import Ram, held, rams
 from reconciler.plan.placement import Room
 from reconciler.plan.rollout import Rollout
 
@@ -38,15 +38,16 @@ class Facts:
     _room: Room | None = None
     _taken: list[Launch] = field(default_factory=list[Launch])
     """Promised in this pass before the room was counted."""
+    _dozing: list[Launch] = field(default_factory=list[Launch])
+    """Told to sleep in this pass."""
     _cards: dict[str, Stock] | None = None
     _rams: dict[str, Ram] | None = None
 
     def free(self) -> Room:
         """The room that is left. Counting it takes a look at every instance, so it is counted when it is asked for."""
         if self._room is None:
-            self._room = Room.of(
-                self.observation, self.memory, self.nodes, self.cards(), {} if self.roomy else self.rams()
-            )
+            rams = {} if self.roomy else self.rams()
+            self._room = Room.of(self.observation, self.memory, self.nodes, self.cards(), rams, self.now)
             for launch in self._taken:
                 self._room.take(launch)
         return self._room
@@ -73,6 +74,22 @@ class Facts:
                 seen, self.instances, reserved={name: node.reserved for name, node in self.nodes.items()}, now=self.now
             )
         return self._cards
+
+    def may_doze(self, launch: Launch) -> bool:
+        """Whether there is host memory for what one takes that falls asleep, beside all that were told to."""
+        falling = [action.launch for action in self.memory.in_flight.values() if isinstance(action, Sleep)]
+        sleepers = [one.sleeper for one in (*falling, *self._dozing) if one.node == launch.node and one is not launch]
+        promised = sum(sleeper.host for sleeper in sleepers if sleeper is not None)
+        free = self.rams()[launch.node].now - held(self.observation)[launch.node] - promised
+        return launch.sleeper is not None and free >= launch.sleeper.host
+
+    def doze(self, launch: Launch) -> None:
+        """Count it as falling asleep."""
+        self._dozing.append(launch)
+
+    def holding(self, instance: Instance) -> Launch:
+        """Its launch with what it takes now: less than promised while it sleeps."""
+        return holding(instance, self.cards(), self.now)
 
     def slots_beyond(self, name: str, count: int, declared: int, leftovers: Iterable[str]) -> list[str]:
         """Slots of a workload that exist and are not wanted: beyond its files' number, or within it but scaled down."""

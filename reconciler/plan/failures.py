@@ -24,6 +24,7 @@ def with_failure(memory: Memory, action: Action, *, at: float, reason: Reason, d
         reason=reason,
         detail=detail,
         digest=_tried(action),
+        action=action.kind,
     )
     again = earlier is not None and earlier.detail == detail
     now_known = {**known, key: failure}

@@ -5,12 +5,23 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from reconciler.model.plan import Action, Attach, Detach, Drain, Forget, Plan, Start, Stop, Update
+from reconciler.model.plan import Action, Attach, Detach, Plan, Start
 from reconciler.model.quantity import print_duration
 from reconciler.model.status import Condition, Event, Reason, Replica, Status, WorkloadStatus
 from reconciler.plan.words import ASKED
 
 _FIGURE = re.compile(r"[0-9.]+ [KMGT]iB|none")
+_VERBS = {
+    "start": "starting",
+    "stop": "stopping",
+    "drain": "draining",
+    "update": "updating",
+    "attach": "attaching",
+    "detach": "detaching",
+    "forget": "forgetting",
+    "sleep": "putting to sleep",
+    "wake": "waking",
+}
 Severity = Literal["info", "warning", "error"]
 _FAILURES = frozenset(
     {
@@ -20,6 +31,8 @@ _FAILURES = frozenset(
         Reason.NeverReady,
         Reason.ProbeFailing,
         Reason.PortTaken,
+        Reason.WakeFailed,
+        Reason.SleepFailed,
         Reason.Lost,
     }
 )
@@ -60,10 +73,8 @@ def _doing(action: Action) -> Happening:
     if launch is not None:
         place = f" on gpu {','.join(map(str, launch.indices))}" if launch.indices else ""
         place += f", port {launch.port}" if launch.port is not None else ""
-    verb = {Start: "starting", Stop: "stopping", Drain: "draining", Update: "updating", Forget: "forgetting"}
-    verb |= {Attach: "attaching", Detach: "detaching"}
     severity: Severity = "warning" if action.reason in _FAILURES else "info"
-    text = f"{verb[type(action)]}{place}{_adapter(action)}" + (f": {action.detail}" if action.detail else "")
+    text = f"{_VERBS[action.kind]}{place}{_adapter(action)}" + (f": {action.detail}" if action.detail else "")
     return Happening(severity=severity, subject=action.slot, reason=action.reason, message=text)
 
 
@@ -132,6 +143,8 @@ def _turned(was: Replica | None, now_is: Replica, now: float) -> Iterator[Happen
             found = " (it was running already)" if was is None else ""
             text = f"is ready{where}{took}{found}"
             yield Happening(severity="info", subject=slot, reason=Reason.Ready, message=text)
+        case "asleep":
+            yield Happening(severity="info", subject=slot, reason=Reason.Asleep, message="is asleep")
         case "failing":
             yield Happening(severity="warning", subject=slot, reason=Reason.ProbeFailing, message=now_is.detail)
         case "exited" if was is not None:
@@ -141,7 +154,7 @@ def _turned(was: Replica | None, now_is: Replica, now: float) -> Iterator[Happen
             seen = was.run == now_is.run and was.since is not None and not asked
             lasted = f" after {print_duration(max(0.0, now - (was.since or now)))}" if seen else ""
             yield Happening(severity=severity, subject=slot, reason=Reason.Exited, message=f"{now_is.detail}{lasted}")
-        case "unknown":
+        case "unknown" if was is not None:  # at first it may only not have been asked yet
             yield Happening(severity="warning", subject=slot, reason=Reason.Unknown, message=now_is.detail)
         case _:
             return

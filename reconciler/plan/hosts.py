@@ -62,7 +62,7 @@ def _ram(name: str, host: Host, observation: Observation, instances: Mapping[str
         if resident is not None:
             counted += resident.own
         else:
-            uncounted += launch.host
+            uncounted += instance.holding.host
     reserved = node.reserved_host
     if reserved is None:
         reserved = max(_LEAST, host.memory // _PART)
@@ -94,5 +94,5 @@ def held(observation: Observation) -> dict[str, int]:
     instances = observation.instances
     for instance in () if isinstance(instances, Unknown) else instances.values():
         if type(instance.phase) is not Exited and instance.launch.node in found:
-            found[instance.launch.node] += taken(instance.launch, observation.resident)
+            found[instance.launch.node] += taken(instance.holding, observation.resident)
     return found

@@ -11,10 +11,10 @@ from reconciler.model.fleet import Needs
 from reconciler.model.kinds import Node
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Exited, Gpu, Instance, Observation, Resident, Unknown
-from reconciler.model.plan import Launch, Size, Start
+from reconciler.model.plan import Launch, Size, Sleep, Start, Wake
 from reconciler.model.quantity import print_size
 from reconciler.model.status import Reason
-from reconciler.plan.cards import WHOLE, Stock, left
+from reconciler.plan.cards import WHOLE, Stock, holding, left
 from reconciler.plan.hosts import Ram, taken
 from reconciler.plan.ports import NoRoom, Ports
 from reconciler.plan.words import several
@@ -72,17 +72,18 @@ class Room:
     """By machine: bytes of its own memory that are left."""
 
     @classmethod
-    def of(
+    def of(  # noqa: PLR0917
         cls,
         observation: Observation,
         memory: Memory,
         nodes: Mapping[str, Node],
         stock: Mapping[str, Stock],
         rams: Mapping[str, Ram],
+        now: float,
     ) -> "Room":
         """What is free after everything that runs, ends, or was promised."""
         gpus = observation.gpus
-        held, ended = _launches(observation, memory)
+        held, ended = _launches(observation, memory, stock, now)
         room = cls(
             nodes=nodes,
             cards=None,
@@ -108,6 +109,14 @@ class Room:
             ports.take(launch.port)
         self._occupy_cards(launch)
         self._occupy_host(launch)
+
+    def wake(self, asleep: Launch, launch: Launch) -> None:
+        """Count one that sleeps as awake."""
+        for uuid in launch.gpus:
+            if self.cards is not None and (card := self.cards.get(uuid)) is not None and asleep in card.launches:
+                card.free += card.share(asleep)
+                card.launches.remove(asleep)
+        self._occupy_cards(launch)
 
     def _occupy_host(self, launch: Launch) -> None:
         if launch.node in self.host:
@@ -142,7 +151,7 @@ class Room:
             cards = dict(cards)
             for uuid in launch.gpus:
                 if (card := cards.get(uuid)) is not None and launch in card.launches:
-                    rest = [other for other in card.launches if other is not launch]
+                    rest = [other for other in card.launches if other != launch]
                     free, closed = card.free + card.share(launch), any(other.memory is None for other in rest)
                     cards[uuid] = replace(card, free=free, launches=rest, closed=closed)
         ports = self.ports
@@ -186,13 +195,16 @@ def labelled(needs: Needs, nodes: Mapping[str, Node]) -> list[str] | NoRoom:
     return NoRoom(reason=Reason.NoNode, detail=f"needs a machine labelled {words}; label this Node, or edit nodes")
 
 
-def _launches(observation: Observation, memory: Memory) -> tuple[list[Launch], list[Launch]]:
+def _launches(
+    observation: Observation, memory: Memory, stock: Mapping[str, Stock], now: float
+) -> tuple[list[Launch], list[Launch]]:
     """What runs, ends, or was promised; and what has ended."""
     instances: Mapping[str, Instance] = {} if isinstance(observation.instances, Unknown) else observation.instances
     held: list[Launch] = []
     ended: list[Launch] = []
     for instance in instances.values():  # thousands: looked at once, and type() takes a third less than isinstance()
-        (ended if type(instance.phase) is Exited else held).append(instance.launch)
+        launch = instance.launch if instance.launch.sleeper is None else holding(instance, stock, now)
+        (ended if type(instance.phase) is Exited else held).append(launch)
     if not memory.in_flight:
         return held, ended
     held = [launch for launch in held if launch.slot not in memory.in_flight]
@@ -200,5 +212,6 @@ def _launches(observation: Observation, memory: Memory) -> tuple[list[Launch], l
         if isinstance(action, Start):
             held.append(action.launch)
         elif slot in instances:
-            held.append(instances[slot].launch)
+            launch = instances[slot].launch if isinstance(action, Wake) else holding(instances[slot], stock, now)
+            held.append(replace(launch, host=launch.asleep.host) if isinstance(action, Sleep) else launch)
     return held, ended

@@ -11,7 +11,7 @@ from reconciler.model.memory import Memory
 from reconciler.model.observation import Demand, Exited, Instance, Observation, Ready, Recorded, Running, Unknown
 from reconciler.model.plan import Action, Blocked, Plan, Start
 from reconciler.model.status import Reason
-from reconciler.plan import prune
+from reconciler.plan import prune, scaling
 from reconciler.plan.arrange import Arrangement, arrange
 from reconciler.plan.backoff import HEALTHY_AFTER
 from reconciler.plan.draft import Draft
@@ -214,7 +214,7 @@ def _decide(verdict: _Verdict, name: str, leftovers: Iterable[str]) -> None:
         turn = facts.rollouts[name]
     for gone in extra:
         if turn is None or gone != turn.surge:
-            verdict.add(decide(gone, Removal(_why_extra(workload, facts), workload.update), facts))
+            verdict.add(decide(gone, _removal(workload, facts), facts))
     for index in range(count):
         verdict.add(decide(slot(name, index), workload, facts))
 
@@ -231,13 +231,14 @@ def _surge(turn: Rollout, workload: Workload, facts: Facts) -> Decision | None:
 
 
 def _is_nowhere(text: str, arrangement: Arrangement, facts: Facts) -> bool:
-    """Whether it has ended, and there is no room for it."""
-    return isinstance(facts.instances[text].phase, Exited) and arrangement.place(text) is None
+    """Whether it has ended or sleeps, and there is no room for it."""
+    instance = facts.instances[text]
+    return (isinstance(instance.phase, Exited) or instance.asleep is not None) and arrangement.place(text) is None
 
 
 def _is_there(text: str, facts: Facts) -> bool:
     instance = facts.instances.get(text)
-    return instance is not None and not isinstance(instance.phase, Recorded | Exited)
+    return instance is not None and not isinstance(instance.phase, Recorded | Exited) and instance.asleep is None
 
 
 def _has_no_room(blocked: Blocked, facts: Facts) -> bool:
@@ -247,12 +248,15 @@ def _has_no_room(blocked: Blocked, facts: Facts) -> bool:
     return facts.arrangement is None or facts.arrangement.is_yielded(blocked.subject)
 
 
-def _why_extra(workload: Workload, facts: Facts) -> Reason:
-    """Why there are more replicas than are wanted."""
+def _removal(workload: Workload, facts: Facts) -> Removal:
+    """Why there are more replicas than are wanted, and how they go."""
     override = facts.memory.overrides.get(workload.name)
     if override is not None and override.stopped:
-        return Reason.StopAsked
-    return Reason.ScaledDown if workload.replicas[0] == workload.replicas[1] else Reason.Idle
+        return Removal(Reason.StopAsked, workload.update)
+    if workload.replicas[0] == workload.replicas[1]:
+        return Removal(Reason.ScaledDown, workload.update)
+    returns = workload if scaling.by_command(workload, facts.memory) is None else None
+    return Removal(Reason.Idle, workload.update, returns)
 
 
 def _leftovers(fleet: Fleet, instances: Mapping[str, Instance], unsettled: Collection[str]) -> dict[str, list[str]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from reconciler.model.fleet import Workload, slot
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Instance, Ready, Running
-from reconciler.model.plan import Stop
+from reconciler.model.plan import Sleep, Stop
 from reconciler.model.status import Reason
 from reconciler.plan.attaching import suits
 
@@ -83,5 +83,5 @@ def outdated(instance: Instance, workload: Workload, memory: Memory) -> bool:
 
 def _serves(instance: Instance, memory: Memory) -> bool:
     """Whether it answers, and will for a while: not where it drains, or its end is on its way."""
-    going = instance.slot in memory.draining or isinstance(memory.in_flight.get(instance.slot), Stop)
+    going = instance.slot in memory.draining or isinstance(memory.in_flight.get(instance.slot), Stop | Sleep)
     return not going and isinstance(instance.phase, Running) and isinstance(instance.phase.readiness, Ready)

@@ -8,6 +8,7 @@ from reconciler.model.fleet import Workload, split_slot
 from reconciler.model.kinds import Model
 from reconciler.model.memory import Memory, Override
 from reconciler.model.observation import (
+    Asleep,
     Exited,
     Failing,
     Instance,
@@ -19,7 +20,7 @@ from reconciler.model.observation import (
     Stopping,
     Unknown,
 )
-from reconciler.model.plan import Action, Blocked, Start, Stop
+from reconciler.model.plan import Action, Blocked, Sleep, Start, Stop, Wake
 from reconciler.model.status import (
     Condition,
     Endpoint,
@@ -55,8 +56,10 @@ def row(inputs: Inputs, memory: Memory, indices: Mapping[str, int]) -> WorkloadS
     name, workload = inputs.name, inputs.workload
     by_slot = {instance.slot: instance for instance in inputs.instances}
     slots = {f"{name}/{index}" for index in range(inputs.wanted)} | by_slot.keys()
+    going = {action.slot for action in inputs.actions if isinstance(action, Sleep)}
     replicas = tuple(
-        _replica(slot, by_slot.get(slot), slot in inputs.draining, indices) for slot in sorted(slots, key=split_slot)
+        _replica(slot, by_slot.get(slot), slot in inputs.draining or slot in going, indices)
+        for slot in sorted(slots, key=split_slot)
     )
     routed = tuple(replica for replica in replicas if _routed(by_slot.get(replica.slot), replica))
     is_paused = workload is not None and paused(workload, memory)
@@ -151,8 +154,8 @@ def _replica(slot: str, instance: Instance | None, draining: bool, indices: Mapp
         pid=pid,
         port=launch.port,
         gpus=tuple(indices[uuid] for uuid in launch.gpus if uuid in indices) or launch.indices,
-        memory=launch.memory,
-        host=launch.host,
+        memory=instance.holding.memory,
+        host=instance.holding.host,
         since=since,
         restarts=launch.strikes.count + launch.strikes.spared,
         detail=detail,
@@ -161,7 +164,7 @@ def _replica(slot: str, instance: Instance | None, draining: bool, indices: Mapp
 
 def _answers(
     phase: Running, readiness: Readiness, *, draining: bool
-) -> tuple[Literal["starting", "ready", "draining", "failing"], float, str]:
+) -> tuple[Literal["starting", "ready", "draining", "failing", "asleep", "unknown"], float, str]:
     """State, since when, and why not ready, of something that runs."""
     match readiness:
         case NotReady(detail=detail):
@@ -170,6 +173,10 @@ def _answers(
             return "draining" if draining else "ready", since, ""
         case Failing(since=since, failures=failures, detail=detail):
             return "failing", since, f"{failures} failed probes: {detail}"
+        case Asleep(since=since):
+            return "asleep", since, ""
+        case Unknown(reason=reason):
+            return "unknown", phase.since, reason
         case _:
             assert_never(readiness)
 
@@ -187,8 +194,10 @@ def _conditions(
     # whichever slots they are in: while one is replaced, the one more serves for it
     up = min(len(routed), inputs.wanted)
     if up >= inputs.wanted and inputs.workload is not None:
-        reason = Reason.Ready if inputs.wanted else _why_none(inputs.override)
-        ready = Condition(type="Ready", status="True", reason=reason, message=f"{up} of {inputs.wanted} ready")
+        asleep = sum(replica.state == "asleep" for replica in replicas)
+        reason = Reason.Ready if inputs.wanted else Reason.Asleep if asleep else _why_none(inputs.override)
+        message = f"{up} of {inputs.wanted} ready" + (f", {asleep} asleep" if asleep else "")
+        ready = Condition(type="Ready", status="True", reason=reason, message=message)
     else:
         reason, message = _why_not_ready(inputs, replicas, first)
         if is_paused and first is None:
@@ -219,9 +228,11 @@ def _why_not_ready(inputs: Inputs, replicas: tuple[Replica, ...], first: Blocked
             reason = {"failing": Reason.ProbeFailing, "exited": Reason.Exited}.get(replica.state, Reason.Unknown)
             return reason, f"{replica.slot} {replica.detail}"
     for action in inputs.actions:
-        if isinstance(action, Start | Stop):
+        if isinstance(action, Start | Stop | Wake):
             return action.reason, action.detail
     for replica in replicas:
         if replica.state == "starting":
             return Reason.Starting, f"{replica.slot} {replica.detail}"
+        if replica.state == "asleep":
+            return Reason.Asleep, f"{replica.slot} is asleep"
     return Reason.NotRunning, "not running"

@@ -38,7 +38,7 @@ def paused(workload: Workload, memory: Memory) -> bool:
 def wanted(workload: Workload, memory: Memory, demand: Demand, *, present: int, now: float) -> Wanted:
     """How many replicas should run now, of which the first `present` are there."""
     fewest, most = workload.replicas
-    asked = _by_command(workload, memory)
+    asked = by_command(workload, memory)
     if asked is not None or fewest == most:
         return _fixed(fewest if asked is None else asked)
     count = need = needed(workload, demand)
@@ -59,7 +59,7 @@ def _fixed(count: int) -> Wanted:
     return Wanted(count=count)
 
 
-def _by_command(workload: Workload, memory: Memory) -> int | None:
+def by_command(workload: Workload, memory: Memory) -> int | None:
     """How many an operator asked for; None: as many as the file says."""
     override = memory.overrides.get(workload.name)
     if override is None:
@@ -71,7 +71,7 @@ def _by_command(workload: Workload, memory: Memory) -> int | None:
 
 def firm(workload: Workload, memory: Memory) -> int:
     """How many run whether or not anybody asks for them."""
-    asked = _by_command(workload, memory)
+    asked = by_command(workload, memory)
     return workload.replicas[0] if asked is None else asked
 
 
@@ -98,9 +98,9 @@ def _at_once(workload: Workload) -> int | None:
 
 
 def present(workload: Workload, instances: Iterable[Instance]) -> int:
-    """How many of its slots, from the first, it takes to hold all that is there and stays if it is wanted."""
+    """How many of its slots, from the first, it takes to hold all that is there, awake, and stays if it is wanted."""
     fewest, most = workload.replicas
     if fewest == most:
         return fewest
-    there = (one for one in instances if not isinstance(one.phase, Exited | Stopping))
+    there = (one for one in instances if not isinstance(one.phase, Exited | Stopping) and one.asleep is None)
     return max((index + 1 for one in there if (index := split_slot(one.slot)[1]) < most), default=0)

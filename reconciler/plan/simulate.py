@@ -5,19 +5,21 @@ from dataclasses import replace
 
 from reconciler.model.memory import Memory
 from reconciler.model.observation import (
+    Asleep,
     Exited,
     Gpu,
     Holder,
     Host,
     Instance,
     Observation,
+    Readiness,
     Ready,
     Resident,
     Running,
     Unknown,
     healthy_of,
 )
-from reconciler.model.plan import Action, Attach, Detach, Drain, Forget, Plan, Start, Stop, Update
+from reconciler.model.plan import Action, Attach, Detach, Drain, Forget, Plan, Sleep, Start, Stop, Update, Wake
 
 
 def simulate(decided: Plan, observation: Observation, memory: Memory, now: float) -> tuple[Observation, Memory]:
@@ -48,7 +50,7 @@ def simulate(decided: Plan, observation: Observation, memory: Memory, now: float
 
 def _held(gpu: Gpu, decided: Plan, instances: Mapping[str, Instance]) -> Gpu:
     """The GPU as its driver would tell of it: what ended holds nothing, what was started holds what it was promised."""
-    stirred = {action.slot for action in decided.actions if isinstance(action, Start | Stop)}
+    stirred = {action.slot for action in decided.actions if isinstance(action, Start | Stop | Sleep | Wake)}
     kept = tuple(holder for holder in gpu.holders if holder.slot not in stirred)
     used = gpu.used - sum(holder.memory for holder in gpu.holders if holder.slot in stirred)
     ours: list[Holder] = []
@@ -56,7 +58,7 @@ def _held(gpu: Gpu, decided: Plan, instances: Mapping[str, Instance]) -> Gpu:
         instance = instances.get(slot)
         if instance is None or isinstance(instance.phase, Exited) or gpu.uuid not in instance.launch.gpus:
             continue
-        memory = instance.launch.memory
+        memory = instance.holding.memory
         free = max(0, gpu.memory - used - sum(holder.memory for holder in ours))
         ours.append(Holder(pid=0, name=instance.launch.engine, memory=free if memory is None else memory, slot=slot))
     used = min(gpu.memory, used + sum(holder.memory for holder in ours))
@@ -94,3 +96,14 @@ def _carry_out(action: Action, instances: dict[str, Instance], draining: dict[st
             instances[slot] = replace(instances[slot], launch=launch)
         case Forget():
             instances.pop(slot, None)
+        case Sleep():
+            draining.pop(slot, None)
+            instances[slot] = _answering(instances[slot], Asleep(since=now))
+        case Wake():
+            instances[slot] = _answering(instances[slot], Ready(since=now, woken=True))
+
+
+def _answering(instance: Instance, readiness: Readiness) -> Instance:
+    """The same, which answers so now."""
+    phase = instance.phase
+    return replace(instance, phase=replace(phase, readiness=readiness)) if isinstance(phase, Running) else instance

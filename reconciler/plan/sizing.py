@@ -66,6 +66,8 @@ def measure(fingerprint: str, gpus: int, *, host: bool = False, adapters: bool =
 
 def _with_host(size: Size, workload: Workload, memory: Memory, made: Estimate | None) -> Size:
     """With what it takes of the host beside its GPUs: as measured, as estimated, or what its engine takes at least."""
+    if made is not None:
+        size = replace(size, weights=sum(share.weights for share in made.gpus))
     known = memory.measured.get(measure(workload.fingerprint, size.gpus, host=True))
     if known is not None:
         return replace(size, host=known, host_basis="measured")

@@ -11,6 +11,7 @@ from reconciler.model.fleet import Workload, split_slot
 from reconciler.model.kinds import Update as UpdateSpec
 from reconciler.model.memory import Failure
 from reconciler.model.observation import (
+    Asleep,
     Exited,
     Failing,
     Instance,
@@ -22,16 +23,18 @@ from reconciler.model.observation import (
     Unknown,
     Wish,
 )
-from reconciler.model.plan import Action, Blocked, Drain, Forget, Launch, Start, Stop, Strikes, Update
+from reconciler.model.plan import Action, Blocked, Drain, Forget, Launch, Sleep, Start, Stop, Strikes, Update, Wake
 from reconciler.model.status import Reason
-from reconciler.plan import backoff, starts
-from reconciler.plan.attaching import differing, needs_restart, step
+from reconciler.plan import backoff, scaling, starts
+from reconciler.plan.attaching import differing, needs_restart, step, suits
 from reconciler.plan.cards import RETURNS
 from reconciler.plan.changes import changes
 from reconciler.plan.facts import Facts
 from reconciler.plan.hosts import AGAIN
 from reconciler.plan.layout import Victim
 from reconciler.plan.placement import Room
+from reconciler.plan.ports import NoRoom
+from reconciler.plan.sleeping import may_sleep, sleeps_on
 from reconciler.plan.words import ended, in_a_row
 
 _CLEAN = Strikes()
@@ -57,6 +60,8 @@ class Removal:
     reason: Reason
     update: UpdateSpec | None = None
     """How it is let go; None: as its file said when it was last started or updated."""
+    returns: Workload | None = None
+    """Whose it is again as soon as it is needed: until then it sleeps, where it may."""
 
 
 Fate = Workload | Removal | Literal["keep"]
@@ -68,8 +73,10 @@ def decide(slot: str, fate: Fate, facts: Facts) -> Decision | None:
     if slot in facts.memory.in_flight:
         return None
     failure = facts.memory.failures.get(slot)
-    if failure is not None and (waits := _failed(slot, failure, fate, facts)) is not None:
-        return waits
+    if failure is not None and failure.action not in ("sleep", "wake"):  # for these there is another way
+        waits = _failed(slot, failure, fate, facts)
+        if waits is not None:
+            return waits
     instance = facts.instances.get(slot)
     if isinstance(fate, Workload):
         if instance is None:
@@ -117,7 +124,7 @@ def _running(instance: Instance, phase: Running, workload: Workload, facts: Fact
     reason, detail = None, ""
     victim = facts.arrangement.victims.get(slot) if facts.arrangement is not None else None
     if victim is not None:
-        return _give_way(launch, workload, victim, facts)
+        return _give_way(instance, workload, victim, facts)
     if asked:
         reason = Reason.RestartAsked
     elif launch.fingerprint != workload.fingerprint:
@@ -131,8 +138,14 @@ def _running(instance: Instance, phase: Running, workload: Workload, facts: Fact
         reason, detail = Reason.NeverReady, f"not ready within {probe.start:.0f} s: {readiness.detail}"
     elif isinstance(readiness, Failing) and readiness.failures >= probe.failures:
         reason, detail = Reason.ProbeFailing, f"{readiness.failures} probes failed in a row: {readiness.detail}"
+    elif isinstance(readiness, Asleep | Unknown) and (failed := _failure(slot, "wake", facts)) is not None:
+        reason, detail = failed.reason, failed.detail
     if reason is not None:
         return _replace(instance, workload, facts, reason, detail)
+    if isinstance(readiness, Asleep):
+        return _wake(instance, workload, facts)
+    if isinstance(readiness, Unknown):
+        return None
     if slot in facts.memory.draining:
         # what it was drained for is gone: it gets traffic again by being updated
         return Update(slot=slot, launch=launch, reason=Reason.Recovered, detail="drain called off")
@@ -163,36 +176,102 @@ def _replace(instance: Instance, workload: Workload, facts: Facts, reason: Reaso
         return Blocked(
             subject=slot, reason=Reason.Waiting, detail=f"{waits}, then is replaced ({detail or reason.value})"
         )
-    room = partial(_without, launch, facts)
+    room = partial(_without, facts.holding(instance), facts)
     successor = starts.launch(slot, workload, facts, room, before=launch, strikes=_CLEAN)
     if isinstance(successor, Blocked):
         return replace(successor, detail=f"{successor.detail}; {slot} goes on as it was ({detail or reason.value})")
     return _let_go(launch, facts, workload.update, reason=reason, detail=detail)
 
 
-def _give_way(launch: Launch, workload: Workload, victim: Victim, facts: Facts) -> Decision:
+def _wake(instance: Instance, workload: Workload, facts: Facts) -> Decision:
+    """Have one that sleeps serve again: where it is, or else elsewhere by a start."""
+    wakes = starts.wakes(instance, workload, facts)
+    if isinstance(wakes, NoRoom):
+        return Blocked(subject=instance.slot, reason=wakes.reason, detail=f"{wakes.detail}; it sleeps until then")
+    sleeper = instance.launch.sleeper
+    if not wakes or sleeper is None:
+        return _replace(instance, workload, facts, Reason.Moved, "there is no room to wake it where it sleeps")
+    facts.free().wake(facts.holding(instance), instance.launch)
+    return Wake(slot=instance.slot, request=sleeper.wake, launch=instance.launch, reason=Reason.Asleep)
+
+
+def _give_way(instance: Instance, workload: Workload, victim: Victim, facts: Facts) -> Decision:
     """Leave a place to those that it goes to."""
-    gained = ", ".join(victim.gained) or "others"
-    if victim.to is None:
-        return _let_go(launch, facts, workload.update, reason=Reason.Preempted, detail=f"for {gained}")
+    launch, gained = instance.launch, ", ".join(victim.gained) or "others"
+    idles = split_slot(launch.slot)[1] >= scaling.needed(workload, facts.demand)
+    if victim.to is None or (idles and _sleeps(instance, workload, facts)):
+        return _let_go(
+            launch, facts, workload.update, reason=Reason.Preempted, detail=f"for {gained}", returns=workload
+        )
     indices = ",".join(str(gpu.index) for gpu in facts.gpus(victim.to.cards))
     there = f"gpu {indices}" if indices else victim.to.node or facts.observation.host.name
     return _let_go(launch, facts, workload.update, reason=Reason.Moved, detail=f"to {there}, for {gained}")
 
 
-def _let_go(launch: Launch, facts: Facts, update: UpdateSpec, *, reason: Reason, detail: str = "") -> Decision:
-    """Drain while requests are in flight, then stop. Where a gateway tells of requests, it hears of the end first."""
-    slot = launch.slot
+def _let_go(
+    launch: Launch,
+    facts: Facts,
+    update: UpdateSpec,
+    *,
+    reason: Reason,
+    detail: str = "",
+    returns: Workload | None = None,
+) -> Decision:
+    """Drain while requests are in flight, then stop, or sleep for one who `returns`.
+
+    Where a gateway tells of requests, it hears of the end first.
+    """
+    slot, instance = launch.slot, facts.instances.get(launch.slot)
     busy = facts.demand.get(split_slot(slot)[0], Wish()).in_flight > 0
-    told = bool(facts.demand) and _has_served(facts.instances.get(slot))
+    told = bool(facts.demand) and _has_served(instance)
     since = facts.memory.draining.get(slot)
     patience = update.drain.total_seconds()
-    if (busy or told) and reason not in (Reason.NeverReady, Reason.ProbeFailing, Reason.PortTaken):
+    serves = reason not in (Reason.NeverReady, Reason.ProbeFailing, Reason.PortTaken) and not _is_asleep(instance)
+    if (busy or told) and serves:
         if since is None:
             return Drain(slot=slot, run=launch.run, reason=reason, detail=detail)
         if busy and facts.now < since + patience:
             return Later(since + patience)
+    if returns is not None and instance is not None:
+        # requests that go on are another replica's, or would be cut
+        sleeper = launch.sleeper if not busy or _others_serve(slot, facts) else None
+        if sleeper is not None and _sleeps(instance, returns, facts):
+            facts.doze(launch)
+            return Sleep(slot=slot, request=sleeper.sleep, launch=launch, reason=reason, detail=detail)
+        if (failed := _failure(slot, "sleep", facts)) is not None:
+            detail = "; ".join(filter(None, (detail, f"did not fall asleep: {failed.detail}")))
     return Stop(slot=slot, run=launch.run, grace=_grace(update), reason=reason, detail=detail)
+
+
+def _sleeps(instance: Instance, workload: Workload, facts: Facts) -> bool:
+    """Whether it serves, may sleep, and there is room for what it then holds, on its GPUs and on the host."""
+    if not _serves(instance):
+        return False
+    arrangement = facts.arrangement
+    spared = arrangement is not None and arrangement.spares(instance.launch.asleep)
+    return spared and may_sleep(instance, workload, facts.memory) and facts.may_doze(instance.launch)
+
+
+def _failure(slot: str, action: str, facts: Facts) -> Failure | None:
+    """How the last action failed, if it was of this kind."""
+    failure = facts.memory.failures.get(slot)
+    return failure if failure is not None and failure.action == action else None
+
+
+def _serves(instance: Instance) -> bool:
+    return isinstance(instance.phase, Running) and isinstance(instance.phase.readiness, Ready)
+
+
+def _others_serve(slot: str, facts: Facts) -> bool:
+    """Whether other replicas of its workload do."""
+    name, _ = split_slot(slot)
+    return any(
+        other != slot and split_slot(other)[0] == name and _serves(one) for other, one in facts.instances.items()
+    )
+
+
+def _is_asleep(instance: Instance | None) -> bool:
+    return instance is not None and instance.asleep is not None
 
 
 def _has_served(instance: Instance | None) -> bool:
@@ -204,12 +283,16 @@ def _has_served(instance: Instance | None) -> bool:
 def _remove(instance: Instance, removal: Removal, facts: Facts) -> Decision | None:
     """Make a slot that is not wanted disappear."""
     slot, phase, launch, reason = instance.slot, instance.phase, instance.launch, removal.reason
-    update = removal.update or _recorded(launch)
+    update, returns = removal.update or _recorded(launch), removal.returns
+    if returns is not None and _is_asleep(instance):
+        return _rest(instance, returns, facts)
     match phase:
         case Unknown():
             return Blocked(subject=slot, reason=Reason.Unknown, detail=_cannot_see(phase))
+        case Running(readiness=Unknown()) if returns is not None and slot not in facts.memory.failures:
+            return None  # it may sleep already
         case Running():
-            return _let_go(launch, facts, update, reason=reason)
+            return _let_go(launch, facts, update, reason=reason, returns=returns)
         case Stopping():
             return Stop(slot=slot, run=launch.run, grace=_grace(update), reason=phase.asked)
         case Exited() if (back := _back_at(phase, launch, facts)) is not None:
@@ -218,6 +301,23 @@ def _remove(instance: Instance, removal: Removal, facts: Facts) -> Decision | No
             return Forget(slot=slot, run=launch.run, reason=reason)
         case _:
             assert_never(phase)
+
+
+def _rest(instance: Instance, workload: Workload, facts: Facts) -> Decision | None:
+    """Let one sleep that is not needed; unless it is in the way, or could not be needed any more as it is."""
+    launch, arrangement = instance.launch, facts.arrangement
+    victim = arrangement.victims.get(instance.slot) if arrangement is not None else None
+    if victim is not None:
+        detail = f"for {', '.join(victim.gained) or 'others'}"
+        return _let_go(launch, facts, workload.update, reason=Reason.Preempted, detail=detail)
+    if sleeps_on(instance, workload, facts.memory):
+        return None
+    changed = not suits(launch, workload)
+    words = (*changes(launch.settings, workload.settings)[0], *differing(launch, workload)) if changed else ()
+    detail = "; ".join(words)
+    asked = facts.memory.restarts.get(instance.slot, 0) >= launch.run
+    reason = Reason.SpecChanged if changed else Reason.RestartAsked if asked else Reason.Idle
+    return _let_go(launch, facts, workload.update, reason=reason, detail=detail)
 
 
 def _back_at(end: Exited, launch: Launch, facts: Facts) -> float | None:

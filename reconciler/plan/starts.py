@@ -7,6 +7,7 @@ from reconciler.model.fleet import Workload
 from reconciler.model.observation import Gpu, Instance, NotReady, Running, Unknown
 from reconciler.model.plan import Blocked, Launch, Size, Strikes
 from reconciler.model.status import Reason
+from reconciler.plan.arrange import Arrangement
 from reconciler.plan.barred import being_read
 from reconciler.plan.facts import Facts
 from reconciler.plan.placement import Room, labelled
@@ -51,6 +52,19 @@ def launch(
     return made
 
 
+def wakes(instance: Instance, workload: Workload, facts: Facts) -> NoRoom | bool:
+    """Whether one that sleeps belongs where it is, and has room there to wake now; False where it belongs elsewhere."""
+    slot, launch, arrangement = instance.slot, instance.launch, facts.arrangement
+    if arrangement is None:
+        return NoRoom(reason=Reason.Unknown, detail="cannot wake it on gpus that cannot be seen")
+    place = _belongs(slot, workload, arrangement)
+    if isinstance(place, NoRoom) or {gpu.uuid for gpu in place} != set(launch.gpus):
+        return place if isinstance(place, NoRoom) else False
+    size = Size(gpus=len(place), memory=launch.memory)
+    room = facts.free().without(facts.holding(instance))
+    return _not_now(place, size, workload, facts, arrangement, room) or True
+
+
 def _port(workload: Workload, machine: str, before: Launch | None, room: Callable[[], Room]) -> int | NoRoom | None:
     """The port it listens on, the one it had before if it can."""
     wish = workload.needs.port
@@ -75,26 +89,40 @@ def _place(
     barred = arrangement.draft.barred(slot, workload)
     if barred is not None:
         return barred
-    place = arrangement.place(slot)
-    if place is None:
-        turn = arrangement.turn(slot, workload)
-        return NoRoom(reason=Reason.Waiting, detail=turn) if turn else arrangement.why_not(slot, workload)
+    place = _belongs(slot, workload, arrangement)
+    if isinstance(place, NoRoom):
+        return place
     if len(place) != size.gpus:
         return NoRoom(reason=Reason.NoFreeGpu, detail="a gpu it runs on cannot be seen any more")
-    free = room()
-    why = free.why_not(place, size, share=needs.share)
+    return _not_now(place, size, workload, facts, arrangement, room()) or (place, size, place[0].node)
+
+
+def _belongs(slot: str, workload: Workload, arrangement: Arrangement) -> tuple[Gpu, ...] | NoRoom:
+    """The GPUs where it belongs; or for whom it waits, or why there is no room for it."""
+    place = arrangement.place(slot)
+    if place is not None:
+        return place
+    turn = arrangement.turn(slot, workload)
+    return NoRoom(reason=Reason.Waiting, detail=turn) if turn else arrangement.why_not(slot, workload)
+
+
+def _not_now(  # noqa: PLR0917
+    place: tuple[Gpu, ...], size: Size, workload: Workload, facts: Facts, arrangement: Arrangement, room: Room
+) -> NoRoom | None:
+    """Why a place is not free this moment."""
+    why = room.why_not(place, size, share=workload.needs.share)
     if why is not None and not arrangement.gives(place):
         return NoRoom(reason=Reason.NoFreeGpu, detail=f"cannot start where it belongs: {why}")
     if why is not None:
         return NoRoom(reason=Reason.Waiting, detail=f"waits for memory to be given back: {why}")
-    short = _short(place[0].node, facts, room, size)
+    short = _short(place[0].node, facts, lambda: room, size)
     if short is not None:
         return short
-    loading = _loading(free.beside(place), workload, facts)
+    loading = _loading(room.beside(place), workload, facts)
     if loading is not None:
         detail = f"waits for {loading} to have loaded on the same gpu: one of the two sizes itself by what is free"
         return NoRoom(reason=Reason.Waiting, detail=detail)
-    return place, size, place[0].node
+    return None
 
 
 def _on_cpu(

@@ -188,7 +188,10 @@ def _gpu(gpu: Gpu, instances: Mapping[str, Instance]) -> GpuStatus:
     for holder in gpu.holders:
         if holder.slot is not None:
             held[holder.slot] = held.get(holder.slot, 0) + holder.memory
-    shares = {slot: max(memory, held.get(slot, 0)) for slot, memory in _promised(gpu, instances)}
+    shares = {
+        slot: held[slot] if slot in held and instances[slot].asleep else max(memory, held.get(slot, 0))
+        for slot, memory in _promised(gpu, instances)
+    }
     shares = {**held, **shares}
     ours = [GpuShare(holder=slot, memory=memory, ours=True) for slot, memory in sorted(shares.items())]
     others = [
@@ -218,7 +221,7 @@ def _promised(gpu: Gpu, instances: Mapping[str, Instance]) -> list[tuple[str, in
         return launch.memory if launch.memory is not None else gpu.memory
 
     return [
-        (slot, promise(instance.launch))
+        (slot, promise(instance.holding))
         for slot, instance in instances.items()
         if gpu.uuid in instance.launch.gpus and not isinstance(instance.phase, Exited)
     ]

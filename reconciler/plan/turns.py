@@ -13,7 +13,7 @@ from enum import IntEnum
 from reconciler.model.fleet import Fleet, Workload, slot, split_slot
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Demand, Exited, Instance, NotReady, Ready, Running, Wish
-from reconciler.model.plan import Stop
+from reconciler.model.plan import Sleep, Stop, Wake
 from reconciler.model.status import Reason
 from reconciler.plan import backoff, scaling
 
@@ -87,11 +87,13 @@ class Turns:
         return _turn(workload, self._waiting(text, workload, gpus))
 
     def since(self, text: str, workload: Workload) -> float | None:
-        """Since when the oldest of those waiting does; since it ended, where it had its turn after that."""
+        """Since when the oldest of those waiting does; since it ended or slept, where it had its turn after that."""
         since = self.demand.get(workload.name, Wish()).since
         instance = self.instances.get(text)
         if since is None or instance is None:
             return since
+        if instance.asleep is not None:
+            return max(since, instance.asleep.since)
         if isinstance(instance.phase, Exited):
             return max(since, instance.phase.at) if instance.phase.asked is Reason.Preempted else since
         return since if _standing(instance, self.memory) is not None else self.now
@@ -117,12 +119,13 @@ class Turns:
         ready = phase.readiness.since if isinstance(phase.readiness, Ready) else None
         if isinstance(phase.readiness, NotReady) or (ready is not None and self._before(ready + MOMENT)):
             # let it be of use once; but what is always to run does not wait for what comes and goes
-            self.levels[text] = "loads" if ready is None else "has just loaded"
+            woken = isinstance(phase.readiness, Ready) and phase.readiness.woken
+            self.levels[text] = "loads" if ready is None else "was just woken" if woken else "has just loaded"
             return _turn(workload, _Level.Loading, fixed=workload.priority > self._pressed())
-        stay = RESIDENCE * (ready - phase.since) if ready is not None else 0.0
+        stay = RESIDENCE * phase.took
         idle = self.memory.lulls.get(text, self.now)
         if ready is not None:
-            rests = idle + min(PATIENCE, ready - phase.since)
+            rests = idle + min(PATIENCE, phase.took)
             if self._before(ready + stay if position is not None else min(ready + stay, rests)):
                 self.levels[text] = "was loaded not long ago"
                 return _turn(workload, _Level.Resident)
@@ -217,7 +220,8 @@ def _turn(workload: Workload, level: _Level, *, fixed: bool = False) -> Turn:
 
 
 def _standing(instance: Instance | None, memory: Memory) -> Running | None:
-    """How it runs, where it runs and nobody has asked it to end."""
-    if instance is None or isinstance(memory.in_flight.get(instance.slot), Stop):
+    """How it runs, where it runs awake and nobody has asked it to end or to sleep."""
+    action = memory.in_flight.get(instance.slot) if instance is not None else None
+    if instance is None or isinstance(action, Stop | Sleep) or (instance.asleep and not isinstance(action, Wake)):
         return None
     return instance.phase if isinstance(instance.phase, Running) else None

@@ -6,7 +6,7 @@ from typing import NamedTuple, cast
 
 from pydantic import ValidationError
 
-from reconciler.engines import workload
+from reconciler.engines import Unfit, workload
 from reconciler.model.fleet import Workload
 from reconciler.model.kinds import KINDS, LATER_KINDS, AnyResource, Engine, Workable
 from reconciler.model.source import Problem, Source
@@ -119,11 +119,11 @@ def _declare(content: Plain) -> AnyResource | None:
 
 def _declared(spec: AnyResource, line: int, number: int, file: File) -> Declared:
     space = SPACES[spec.kind]
-    made: Workload | str | None = None
+    made: Workload | Unfit | None = None
     if space == "runs":
         source = Source(path=file.path, line=line)
         made = workload(cast("Workable", spec), source=source, directory=file.directory, engines={})
-    return Declared((space, spec.name), spec, line, number, None if isinstance(made, str) else made)
+    return Declared((space, spec.name), spec, line, number, None if isinstance(made, Unfit) else made)
 
 
 def _read_slow(text: str, file: File, *, ended: bool) -> Reading:

@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 
 from reconciler import engines as dialects
 from reconciler.model.fleet import Workload
-from reconciler.model.kinds import Engine, Model, Node, Service, Workable
+from reconciler.model.kinds import Engine, Model, Node, Workable
 from reconciler.model.source import Problem, Source
 from reconciler.spec.check import Declared, Key, Reading
 from reconciler.spec.document import Keys
@@ -171,8 +171,8 @@ class Resolver:
             directory=f"{self._root}/{above}" if above else self._root,
             engines=self._draft.engines,
         )
-        if isinstance(made, str):
-            return [_refusal(spec, made)]
+        if isinstance(made, dialects.Unfit):
+            return [Finding((made.field,), made.why)]
         if made.template is not None and isinstance(spec, Model):
             findings = params_findings(spec.params, made.template.params, made.template.name)
             if findings:
@@ -222,13 +222,6 @@ class Resolver:
             message=finding.message,
             names=(claim.key[1],) if claim.key[0] == "runs" else (),
         )
-
-
-def _refusal(spec: Workable, message: str) -> Finding:
-    if isinstance(spec, Service):
-        return Finding(("health",) if "health.path" in message else ("command",), message)
-    field, _, words = message.partition(" ")
-    return Finding(("adapters",), words) if field == "adapters" else Finding(("engine",), message)
 
 
 def _public(claim: Declared) -> tuple[str, ...]:

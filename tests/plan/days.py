@@ -10,8 +10,9 @@ from datetime import timedelta
 from reconciler import engines
 from reconciler.model.fleet import Fleet, Workload, slots_of
 from reconciler.model.kinds import Gpus, Model, Node, Replicas, Update
-from reconciler.model.memory import Memory
+from reconciler.model.memory import Failure, Memory
 from reconciler.model.observation import (
+    Asleep,
     Exited,
     Failing,
     Gpu,
@@ -19,15 +20,18 @@ from reconciler.model.observation import (
     Instance,
     NotReady,
     Observation,
+    Readiness,
     Ready,
     Running,
     Stopping,
+    Unknown,
     Wish,
     healthy_of,
 )
-from reconciler.model.plan import Action, Attach, Detach, Drain, Forget, Plan, Start, Stop
+from reconciler.model.plan import Action, Attach, Detach, Drain, Forget, Plan, Sleep, Start, Stop, Wake
 from reconciler.model.plan import Update as Updating
 from reconciler.model.source import Source
+from reconciler.model.status import Reason
 from reconciler.plan.planner import plan
 from reconciler.plan.settle import settled
 from tests.plan.world import GIB, HOST
@@ -57,6 +61,8 @@ EVENTS = (
     "hiccup",
     "recover",
 )
+DROWSY = ("demand",) * 16 + ("quiet",) * 8 + ("doubt",) * 4
+"""What happens besides where models sleep."""
 PRIORITIES = (1, 100, 100, 500, 900)
 
 
@@ -84,6 +90,18 @@ def model(name: str, chance: random.Random) -> Model:
     )
 
 
+def drowsy(spec: Model, chance: random.Random) -> Model:
+    """The same, most likely on demand, and most likely to sleep when it idles."""
+    changed: dict[str, object] = {"engine": "vllm", "idle_action": chance.choice(["sleep", "sleep", "sleep", "stop"])}
+    if chance.random() < 0.7:
+        changed["replicas"] = Replicas(
+            min=chance.choice([0, 0, 1]), max=2, idle=timedelta(seconds=chance.choice([3, 9]))
+        )
+    if chance.random() < 0.8:
+        changed |= {"gpus": 1, "memory": chance.choice([8, 10, 14]) * GIB}
+    return spec.model_copy(update=changed)
+
+
 def workload_of(spec: Model) -> Workload:
     """What the planner sees of it."""
     made = engines.workload(spec, source=Source(path=f"{spec.name}.yaml", line=1), directory="/", engines={})
@@ -107,6 +125,8 @@ class Pass:
     """Bytes in all, by UUID."""
     foreign: Mapping[str, int]
     """Bytes of strangers, and of what has ended."""
+    dozing: Mapping[str, int]
+    """Bytes of each of its cards that one takes in truth which sleeps, by slot."""
     surprised: frozenset[str]
     """Cards where more is held than the driver has told yet."""
     settles: bool = True
@@ -143,17 +163,26 @@ class Days:
     """Cards where a stranger came, or something ended that had hardly loaded, since the driver was asked."""
     crashes: set[str] = field(default_factory=set)
     """Names of models that never become ready."""
+    sleeps: bool = False
+    """Whether its models sleep and wake a lot."""
+    asleep: set[str] = field(default_factory=set)
+    """Slots that sleep in truth."""
 
     @classmethod
-    def of(cls, seed: int) -> "Days":
+    def of(cls, seed: int, *, sleeps: bool = False) -> "Days":
         """A machine with something declared."""
         chance = random.Random(seed)
-        days = cls(chance=chance, named=chance.random() < 0.7, reserved=chance.choice([0, 0, 2]) * GIB)
+        days = cls(chance=chance, named=chance.random() < 0.7, reserved=chance.choice([0, 0, 2]) * GIB, sleeps=sleeps)
         for index in range(chance.randint(1, 3)):
             days.plug(index)
         for name in NAMES[: chance.randint(1, 5)]:
-            days.specs[name] = model(name, chance)
+            days.specs[name] = days.model(name)
         return days
+
+    def model(self, name: str) -> Model:
+        """A model as anybody might write it here."""
+        made = model(name, self.chance)
+        return drowsy(made, self.chance) if self.sleeps else made
 
     def plug(self, index: int) -> None:
         """A card comes."""
@@ -171,9 +200,15 @@ class Days:
         launch, phase = instance.launch, instance.phase
         if uuid not in launch.gpus or isinstance(phase, Exited):
             return 0
+        if instance.slot in self.asleep:
+            return self.dozes(instance.slot)
         promised = launch.memory if launch.memory is not None else int(self.cards[uuid].memory * 0.85)
         loading = isinstance(phase, Running) and isinstance(phase.readiness, NotReady)
         return promised // 2 if loading else promised
+
+    def dozes(self, slot: str) -> int:
+        """Bytes of each of its cards that one takes which sleeps: not always what is said of its engine."""
+        return (1 + ord(slot[0]) % 3 if self.named else 2) * GIB
 
     def truly(self, uuid: str) -> Gpu:
         """A card as it is this moment."""
@@ -200,7 +235,7 @@ class Days:
             for gpu in self.told
         )
         return Observation(
-            host=HOST,
+            host=replace(HOST, available=HOST.memory) if self.sleeps else HOST,  # what sleeps may fill it
             gpus=gpus,
             instances=dict(self.instances),
             ports=frozenset(
@@ -225,6 +260,7 @@ class Days:
             reserved=self.reserved,
             cards={uuid: card.memory for uuid, card in self.cards.items()},
             foreign={uuid: self.strangers.get(uuid, 0) + self._returning(uuid) for uuid in self.cards},
+            dozing={slot: self.dozes(slot) for slot in self.asleep},
             surprised=frozenset(self.surprised),
         )
         flying = {**self.memory.in_flight, **{action.slot: action for action in decided.actions}}
@@ -247,10 +283,13 @@ class Days:
         there = self.instances.get(slot)
         match action:
             case Start(launch=launch):
+                self._forgive(slot)
                 self.pids += 1
                 phase = Running(pid=self.pids, since=self.now, readiness=NotReady())
                 self.instances[slot] = Instance(slot=slot, launch=launch, phase=phase)
             case Stop(reason=reason):
+                self._forgive(slot)
+                memory = self.memory
                 rest = {other: since for other, since in memory.draining.items() if other != slot}
                 self.memory = replace(memory, draining=rest)
                 if there is not None and isinstance(there.phase, Running):
@@ -268,6 +307,36 @@ class Days:
                     self.instances[slot] = replace(there, launch=launch)
             case Forget():
                 self.instances.pop(slot, None)
+            case Sleep() | Wake():
+                self._turn(action)
+
+    def _forgive(self, slot: str) -> None:
+        """What succeeded lets earlier failures be forgotten."""
+        failures = {other: one for other, one in self.memory.failures.items() if other != slot}
+        self.memory = replace(self.memory, failures=failures)
+
+    def _turn(self, action: Sleep | Wake) -> None:
+        """One falls asleep or wakes, if it does as it is told; what it answers is not always true."""
+        slot, heard = action.slot, self.chance.random() < 0.9
+        there = self.instances.get(slot)
+        if there is None or not isinstance(there.phase, Running):
+            return
+        if heard or self.chance.random() < 0.3:
+            (self.asleep.add if isinstance(action, Sleep) else self.asleep.discard)(slot)
+        failures = {other: one for other, one in self.memory.failures.items() if other != slot}
+        draining = dict(self.memory.draining)
+        if heard and isinstance(action, Sleep):
+            draining.pop(slot, None)
+        elif not heard:
+            reason = Reason.SleepFailed if isinstance(action, Sleep) else Reason.WakeFailed
+            failures[slot] = Failure(
+                at=self.now, count=1, reason=reason, detail="no answer", digest="", action=action.kind
+            )
+        self.memory = replace(self.memory, failures=failures, draining=draining)
+        self._readiness(slot, self._truth(slot, woken=True))
+
+    def _truth(self, slot: str, *, woken: bool = False) -> Ready | Asleep:
+        return Asleep(since=self.now) if slot in self.asleep else Ready(since=self.now, woken=woken)
 
     def pass_time(self, seconds: float) -> None:
         """What takes time goes on."""
@@ -294,11 +363,12 @@ class Days:
             if uuid in self.cards and (held := self.holds(instance, uuid)):
                 self.ghosts.append((self.now + RETURNS * self.chance.random(), uuid, held))
         self.instances[slot] = replace(instance, phase=how)
+        self.asleep.discard(slot)
 
     def happen(self) -> str:
         """Something happens: what, in a word."""
         chance = self.chance
-        what = chance.choice(EVENTS)
+        what = chance.choice(EVENTS + DROWSY if self.sleeps else EVENTS)
         name = chance.choice(sorted(self.specs) or ["a"])
         spec = self.specs.get(name)
         ready = [slot for slot, i in sorted(self.instances.items()) if _ready(i)]
@@ -306,7 +376,7 @@ class Days:
             case "add":
                 free = [one for one in NAMES if one not in self.specs]
                 if free:
-                    self.specs[free[0]] = model(free[0], chance)
+                    self.specs[free[0]] = self.model(free[0])
             case "remove" if len(self.specs) > 1:
                 self.specs.pop(name)
             case "edit" if spec is not None:
@@ -325,6 +395,8 @@ class Days:
                 self._readiness(
                     chance.choice(ready), Failing(since=self.now, failures=chance.choice([1, 3]), detail="no answer")
                 )
+            case "doubt" if able := [slot for slot in ready if self.instances[slot].launch.sleeper]:
+                self._readiness(chance.choice(able), Unknown(reason="no answer"))
             case "restart" if ready:
                 slot = chance.choice(ready)
                 run = self.instances[slot].launch.run
@@ -351,12 +423,12 @@ class Days:
             if (
                 what == "recover"
                 and isinstance(instance.phase, Running)
-                and isinstance(instance.phase.readiness, Failing)
+                and isinstance(instance.phase.readiness, Failing | Unknown)
             ):
-                self._readiness(slot, Ready(since=self.now))
+                self._readiness(slot, self._truth(slot))
         return what
 
-    def _readiness(self, slot: str, readiness: Ready | Failing) -> None:
+    def _readiness(self, slot: str, readiness: Readiness) -> None:
         instance = self.instances[slot]
         assert isinstance(instance.phase, Running)
         self.instances[slot] = replace(instance, phase=replace(instance.phase, readiness=readiness))
@@ -378,8 +450,8 @@ class Days:
         """Nothing fails any more, and requests are answered."""
         self.crashes.clear()
         for slot, instance in list(self.instances.items()):
-            if isinstance(instance.phase, Running) and isinstance(instance.phase.readiness, Failing):
-                self._readiness(slot, Ready(since=self.now))
+            if isinstance(instance.phase, Running) and isinstance(instance.phase.readiness, Failing | Unknown):
+                self._readiness(slot, self._truth(slot))
         self.demand = {name: replace(wish, in_flight=0) for name, wish in self.demand.items()}
 
     def until_quiet(self, passes: int) -> Iterator[Pass]:
@@ -399,4 +471,4 @@ class Days:
 
 
 def _ready(instance: Instance) -> bool:
-    return isinstance(instance.phase, Running) and isinstance(instance.phase.readiness, Ready)
+    return isinstance(instance.phase, Running) and isinstance(instance.phase.readiness, Ready | Asleep)

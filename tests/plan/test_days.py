@@ -5,12 +5,13 @@ One seed is one run of several days; a failing one prints its seed, and `watch(s
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from reconciler.model.fleet import Fleet, Workload, split_slot
 from reconciler.model.observation import Exited, Instance, Ready, Running
-from reconciler.model.plan import Action, Blocked, Drain, Launch, Plan, Start, Stop
+from reconciler.model.plan import Action, Blocked, Drain, Launch, Plan, Sleep, Start, Stop, Wake
 from reconciler.model.status import Reason
 from reconciler.plan.scaling import needed
 from tests.plan.days import Days, Pass
@@ -22,10 +23,10 @@ OFTEN = 2
 """Times that one replica may be moved or give way for one event: it may have to twice, where a turn is in between."""
 
 
-def run(seed: int) -> Iterator[tuple[Days, list[Pass]]]:
+def run(seed: int, *, sleeps: bool = False) -> Iterator[tuple[Days, list[Pass]]]:
     """The passes after each event: a few, or as many as it takes until nothing is left to do."""
-    days = Days.of(seed)
-    for number in range(EVENTS):
+    days = Days.of(seed, sleeps=sleeps)
+    for number in range(2 * EVENTS if sleeps else EVENTS):
         if number:
             days.happen()
         settles = days.chance.random() < 0.5
@@ -35,9 +36,9 @@ def run(seed: int) -> Iterator[tuple[Days, list[Pass]]]:
         yield days, passes if settles else [*passes[:-1], passes[-1].unsettled()]
 
 
-def watch(seed: int) -> None:
+def watch(seed: int, *, sleeps: bool = False) -> None:
     """Print a run."""
-    for _, passes in run(seed):
+    for _, passes in run(seed, sleeps=sleeps):
         print("---")
         for one in passes:
             print(f"[{one.now}] {one.plan}")
@@ -47,16 +48,33 @@ def watch(seed: int) -> None:
 def test_days(batch: int) -> None:
     """Nothing is promised twice, nobody ends without a cause, it converges, and nobody waits who need not."""
     for seed in range(batch, SEEDS, BATCHES):
-        for days, passes in run(seed):
-            for one in passes:
-                within_bytes(one, seed)
-                with_cause(one, seed)
-            last = passes[-1]
-            if last.settles:
-                assert len(passes) < PASSES, (seed, str(last.plan))
-                at_rest(days, last, seed)
-                gave_way = Counter(a.slot for one in passes for a in one.plan.actions if _gives_way(a, one))
-                assert all(often <= OFTEN for often in gave_way.values()), (seed, gave_way)
+        holds(seed)
+
+
+@pytest.mark.parametrize("batch", range(BATCHES))
+def test_days_of_models_that_sleep(batch: int) -> None:
+    """The same where most idle models sleep; some do not fall asleep, or do not wake, or cannot be asked."""
+    kinds = Counter[str]()
+    for seed in range(batch, SEEDS, BATCHES):
+        kinds += holds(seed, sleeps=True)
+    assert min(kinds["sleep"], kinds["wake"]) >= 1
+
+
+def holds(seed: int, *, sleeps: bool = False) -> "Counter[str]":
+    """What holds of every run; and how many actions of each kind there were."""
+    kinds = Counter[str]()
+    for days, passes in run(seed, sleeps=sleeps):
+        for one in passes:
+            within_bytes(one, seed)
+            with_cause(one, seed)
+            kinds.update(action.kind for action in one.plan.actions)
+        last = passes[-1]
+        if last.settles:
+            assert len(passes) < PASSES, (seed, str(last.plan))
+            at_rest(days, last, seed)
+            gave_way = Counter(a.slot for one in passes for a in one.plan.actions if _gives_way(a, one))
+            assert all(often <= OFTEN for often in gave_way.values()), (seed, gave_way)
+    return kinds
 
 
 def within_bytes(one: Pass, seed: int) -> None:
@@ -64,8 +82,10 @@ def within_bytes(one: Pass, seed: int) -> None:
     held: dict[str, Launch] = {
         slot: instance.launch for slot, instance in one.instances.items() if not isinstance(instance.phase, Exited)
     }
-    held |= {slot: action.launch for slot, action in one.in_flight.items() if isinstance(action, Start)}
-    started = [action.launch for action in one.plan.actions if isinstance(action, Start)]
+    held |= {slot: replace(held[slot], memory=size) for slot, size in one.dozing.items()}
+    held |= {slot: action.launch for slot, action in one.in_flight.items() if isinstance(action, Start | Wake)}
+    started = [action.launch for action in one.plan.actions if isinstance(action, Start | Wake)]
+    held = {slot: launch for slot, launch in held.items() if slot not in {launch.slot for launch in started}}
     for number, launch in enumerate(started):
         for uuid in launch.gpus:
             others = [other for slot, other in held.items() if slot != launch.slot and uuid in other.gpus]
@@ -83,11 +103,16 @@ def with_cause(one: Pass, seed: int) -> None:
         name, index = split_slot(action.slot)
         workload, instance = one.fleet.workloads.get(name), one.instances.get(action.slot)
         assert workload is None or not workload.paused, (seed, str(action))
-        if isinstance(action, Stop | Drain) and instance is not None and _serves(instance):
+        if isinstance(action, Stop | Drain | Sleep) and instance is not None and _serves(instance):
             assert _cause(action, index, workload, instance, one), (seed, one.now, str(action))
+        if isinstance(action, Sleep | Wake):
+            assert workload is not None, (seed, one.now, str(action))
+            assert instance is not None, (seed, one.now, str(action))
+            assert instance.launch.sleeper is not None, (seed, one.now, str(action))
+            assert _serves(instance) if isinstance(action, Sleep) else instance.asleep, (seed, one.now, str(action))
 
 
-def _cause(action: Stop | Drain, index: int, workload: Workload | None, instance: Instance, one: Pass) -> bool:
+def _cause(action: Stop | Drain | Sleep, index: int, workload: Workload | None, instance: Instance, one: Pass) -> bool:
     if workload is None:
         return action.reason is Reason.NotInFleet
     match action.reason:
@@ -105,7 +130,7 @@ def _cause(action: Stop | Drain, index: int, workload: Workload | None, instance
 
 def _named(action: Action, workload: Workload, one: Pass) -> bool:
     """Whether all that gain are named, run for certain with a higher priority, or are on demand and take turns."""
-    names = [split_slot(slot)[0] for slot in action.detail.partition("for ")[2].split(", ")]
+    names = [split_slot(slot)[0] for slot in action.detail.partition("for ")[2].partition(";")[0].split(", ")]
     gains = [one.fleet.workloads[name] for name in names if name in one.fleet.workloads]
     turns = workload.replicas[0] != workload.replicas[1]
     return bool(gains) and all(
@@ -117,6 +142,10 @@ def at_rest(days: Days, last: Pass, seed: int) -> None:
     """Whoever is wanted runs, or it is said why not; and nobody is left out for lower ones."""
     assert not last.plan.actions, (seed, str(last.plan))
     told = {blocked.subject for blocked in last.plan.blocked}
+    for name, workload in last.fleet.workloads.items():
+        asked = {f"{name}/{index}" for index in range(needed(workload, last.demand))}
+        resting = {slot for slot in asked if (there := last.instances.get(slot)) and there.asleep}
+        assert workload.paused or resting <= told, (seed, last.now, resting, str(last.plan))
     for slot in last.fleet.slots:
         name, _ = split_slot(slot)
         workload, instance = last.fleet.workloads[name], last.instances.get(slot)

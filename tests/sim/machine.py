@@ -13,6 +13,7 @@ from typing import Any
 
 from reconciler.model.errors import TransientError
 from reconciler.model.observation import (
+    Asleep,
     Exited,
     Failing,
     Instance,
@@ -25,7 +26,7 @@ from reconciler.model.observation import (
     Stopping,
     healthy_of,
 )
-from reconciler.model.plan import Action, Attach, Detach, Drain, Forget, Launch, Start, Stop, Update
+from reconciler.model.plan import Action, Attach, Detach, Drain, Forget, Launch, Sleep, Start, Stop, Update, Wake
 from reconciler.model.status import Reason
 from tests.plan.world import HOST
 
@@ -85,6 +86,9 @@ class Process:
     hung_at: float = 0.0
     adapters: dict[str, str] = field(default_factory=dict[str, str])
     """What it has loaded: name → path."""
+    asleep_at: float | None = None
+    """Since when it sleeps."""
+    woken_at: float | None = None
 
 
 @dataclass(kw_only=True)
@@ -107,6 +111,12 @@ class Machine:
     """Seconds from start to ready."""
     records: dict[str, Launch] = field(default_factory=dict[str, Launch])
     keepers: dict[str, Keeper] = field(default_factory=dict[str, Keeper])
+    nods: float = 0.3
+    """Seconds that it takes to fall asleep, or to wake."""
+    deaf: set[str] = field(default_factory=set[str])
+    """Slots that neither fall asleep nor wake when they are told."""
+    turns: list[tuple[str, str]] = field(default_factory=list[tuple[str, str]])
+    """What fell asleep and what woke, in order."""
     strangers: set[int] = field(default_factory=set[int])
     disk_full: bool = False
     pids: int = 1000
@@ -183,6 +193,12 @@ class Machine:
             return Running(pid=process.pid, since=process.started, readiness=failing, was_ready=True)
         if self.now < ready_at:
             return Running(pid=process.pid, since=process.started, readiness=NotReady())
+        if process.asleep_at is not None:
+            asleep = Asleep(since=process.asleep_at)
+            return Running(pid=process.pid, since=process.started, readiness=asleep, was_ready=True)
+        if process.woken_at is not None:
+            woken = Ready(since=process.woken_at, woken=True)
+            return Running(pid=process.pid, since=process.started, readiness=woken, was_ready=True)
         return Running(pid=process.pid, since=process.started, readiness=Ready(since=ready_at), was_ready=True)
 
     async def perform(self, action: Action) -> None:
@@ -211,6 +227,27 @@ class Machine:
                 await self.boundary()
             case Drain():
                 await self.boundary()
+            case Sleep() | Wake():
+                await self.boundary()
+                self.later(self.nods, self._turn, action)
+                await self.boundary()
+                await asyncio.sleep(self.nods + TAKES)
+                await self.boundary()
+                if action.slot in self.deaf:
+                    reason = Reason.SleepFailed if isinstance(action, Sleep) else Reason.WakeFailed
+                    raise TransientError(reason, "no answer")
+
+    def _turn(self, action: Sleep | Wake) -> None:
+        """An engine falls asleep, or wakes."""
+        process = self.processes().get(action.slot)
+        if process is None or process.run != action.launch.run or action.slot in self.deaf:
+            return
+        assert action.launch.sleeper is not None, "it was never told how to sleep"
+        self.turns.append((action.kind, action.slot))
+        if isinstance(action, Sleep):
+            process.asleep_at, process.woken_at = self.now, None
+        else:
+            process.asleep_at, process.woken_at = None, self.now
 
     async def _record(self, launch: Launch) -> None:
         await self.boundary()

@@ -7,7 +7,21 @@ from typing import assert_never
 
 from reconciler.model.fleet import Fleet, split_slot
 from reconciler.model.observation import Exited, Instance, Observation, Running, Unknown
-from reconciler.model.plan import Action, Attach, Blocked, Detach, Drain, Forget, Launch, Plan, Start, Stop, Update
+from reconciler.model.plan import (
+    Action,
+    Attach,
+    Blocked,
+    Detach,
+    Drain,
+    Forget,
+    Launch,
+    Plan,
+    Sleep,
+    Start,
+    Stop,
+    Update,
+    Wake,
+)
 from reconciler.model.quantity import print_duration
 from reconciler.model.status import Reason
 from tui.view.clean import line
@@ -59,6 +73,8 @@ class _Slot:
     update: Update | None = None
     adapters: list[Attach | Detach] = field(default_factory=list[Attach | Detach])
     forget: Forget | None = None
+    turned: Sleep | Wake | None = None
+    """The last one, where it does not end after all."""
 
     @property
     def passing(self) -> bool:
@@ -71,7 +87,7 @@ class _Slot:
             case Drain():
                 self.drain = action
             case Stop():
-                self.stop, self.start = self.stop or action, None
+                self.stop, self.start, self.turned = self.stop or action, None, None
             case Start():
                 self.start = self.started = action
             case Update():
@@ -80,6 +96,8 @@ class _Slot:
                 self.adapters.append(action)
             case Forget():
                 self.forget = action
+            case Sleep() | Wake():
+                self.turned = action
             case _:
                 assert_never(action)
 
@@ -117,25 +135,25 @@ def _down(instances: Mapping[str, Instance], road: Sequence[Plan]) -> set[str]:
     """Workloads of which, at some time on the road, nothing serves that served before and serves again after."""
     serving: dict[str, set[str]] = {}
     for slot, instance in instances.items():
-        if isinstance(instance.phase, Running):
+        if isinstance(instance.phase, Running) and instance.asleep is None:
             serving.setdefault(split_slot(slot)[0], set()).add(slot)
     served, silent, down = set(serving), set[str](), set[str]()
     for plan in road:
         for action in plan.actions:
             name = split_slot(action.slot)[0]
             match action:
-                case Drain() | Stop() | Forget():
+                case Drain() | Stop() | Forget() | Sleep():
                     serving.get(name, set()).discard(action.slot)
                     if name in served and not serving[name]:
                         silent.add(name)
-                case Start() | Update() | Attach() | Detach():
+                case Start() | Update() | Wake() | Attach() | Detach():
                     pass
                 case _:
                     assert_never(action)
         # what starts in a pass loads while what stops in it is gone
         for action in plan.actions:
             name = split_slot(action.slot)[0]
-            if isinstance(action, Start | Update):
+            if isinstance(action, Start | Update | Wake):
                 serving.setdefault(name, set()).add(action.slot)
                 down |= {name} & silent
     return down
@@ -185,6 +203,8 @@ def _change(fleet: Fleet, slot: str, done: _Slot, *, cost: str | None) -> Change
         return Change(
             mark="+", subject=slot, verb="start", reason=start.reason, what=str(after), note=note, after=after
         )
+    if done.turned:
+        return _turned(slot, done.turned, before, drains)
     if done.stop:
         stop = done.stop
         told = f"removed from {line(fleet.root)}" if stop.reason is Reason.NotInFleet else _words(stop.reason)
@@ -222,6 +242,22 @@ def _change(fleet: Fleet, slot: str, done: _Slot, *, cost: str | None) -> Change
 def _attached(action: Attach | Detach) -> str:
     """`attach law: hf:org/law`."""
     return f"{action.kind} {action.adapter}" + (f" from {line(action.detail)}" if action.detail else "")
+
+
+def _turned(slot: str, action: Sleep | Wake, place: Place | None, drains: str) -> Change:
+    """One that is put to sleep, or woken."""
+    what = line(action.detail)
+    if isinstance(action, Wake):
+        what, note = str(place), "was asleep"
+    else:
+        told = _words(action.reason)
+        what, note = (
+            f"{told} {what}" if what else told,
+            "; ".join(filter(None, (drains, "keeps its weights in host memory"))),
+        )
+    return Change(
+        mark="~", subject=slot, verb=action.kind, reason=action.reason, what=what, note=note, before=place, after=place
+    )
 
 
 def _replaced(slot: str, stop: Stop, before: Place, after: Place, *, cost: str | None, drains: str) -> Change:

@@ -10,7 +10,21 @@ from reconciler.model.status import Reason
 from tui.view.clean import line
 
 Mark = Literal["+", "±", "~", "!", "-"]
-Verb = Literal["start", "surge", "replace", "restart", "move", "stop", "live", "drain", "forget", "blocked", "paused"]
+Verb = Literal[
+    "start",
+    "surge",
+    "replace",
+    "restart",
+    "move",
+    "stop",
+    "sleep",
+    "wake",
+    "live",
+    "drain",
+    "forget",
+    "blocked",
+    "paused",
+]
 """`surge`: it runs only while others of its workload are replaced."""
 Downtime = Literal["none", "loading", "ended"]
 

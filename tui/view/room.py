@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import assert_never
 
 from reconciler.model.observation import Exited, Gpu, Host, Observation, Unknown
-from reconciler.model.plan import Action, Attach, Detach, Drain, Forget, Launch, Plan, Start, Stop, Update
+from reconciler.model.plan import Action, Attach, Detach, Drain, Forget, Launch, Plan, Sleep, Start, Stop, Update, Wake
 from reconciler.model.status import Reason
 from tui.view.clean import line
 from tui.view.outlook import GpuOutlook, Holding, HostOutlook, Moment
@@ -19,7 +19,7 @@ def room(
     if isinstance(observation.instances, Unknown):
         return (), (), f"cannot see what runs: {observation.instances.reason}"
     before = {
-        slot: instance.launch
+        slot: instance.holding
         for slot, instance in observation.instances.items()
         if not isinstance(instance.phase, Exited)
     }
@@ -41,6 +41,10 @@ def _carry_out(action: Action, launches: dict[str, Launch]) -> None:
         case Stop() | Forget():
             launches.pop(action.slot, None)
         case Start():
+            launches[action.slot] = action.launch
+        case Sleep():
+            launches[action.slot] = action.launch.asleep
+        case Wake():
             launches[action.slot] = action.launch
         case Drain() | Update() | Attach() | Detach():
             pass

@@ -30,7 +30,8 @@ def state(row: WorkloadStatus) -> State:
     if moving.status == "True" and moving.reason in (Reason.Stopping, Reason.Draining):
         return State("◌", "stopping", "busy")
     if row.ready and not row.wanted:
-        return State("○", "stopped" if ready.reason is Reason.StopAsked else "none wanted", "dim")
+        words = {Reason.StopAsked: "stopped", Reason.Asleep: "asleep"}
+        return State("○", words.get(ready.reason, "none wanted"), "dim")
     if row.paused:
         return State("‖", "paused, ready" if row.ready else "paused", "dim")
     if row.ready and stalled.status == "True":

@@ -1,0 +1,26 @@
+"""Who sleeps instead of ending: a replica that idles or gives way, where its engine can and its file says so."""
+
+from reconciler.model.fleet import Workload, split_slot
+from reconciler.model.memory import Memory
+from reconciler.model.observation import Instance
+from reconciler.plan import scaling
+from reconciler.plan.rollout import outdated
+
+
+def may_sleep(instance: Instance, workload: Workload, memory: Memory) -> bool:
+    """Whether it is to sleep while it is not needed: it can, may, and could be needed again as it is."""
+    spec, failure = workload.spec, memory.failures.get(instance.slot)
+    return (
+        instance.launch.sleeper is not None
+        and spec.kind == "Model"
+        and spec.idle_action == "sleep"
+        and split_slot(instance.slot)[1] < workload.replicas[1]
+        and not outdated(instance, workload, memory)
+        and (failure is None or failure.action != "sleep")
+    )
+
+
+def sleeps_on(instance: Instance, workload: Workload, memory: Memory) -> bool:
+    """Whether it sleeps, and is to for as long as it is not needed. What is let go by command does not return."""
+    asleep = instance.asleep is not None and may_sleep(instance, workload, memory)
+    return asleep and scaling.by_command(workload, memory) is None
