@@ -100,15 +100,11 @@ def _service_refusal(spec: Service, places: list[str]) -> Unfit | None:
 
 
 def _model_refusal(spec: Model, engine: str, used: Engine | None, dialect: Dialect | None) -> Unfit | None:
-    if spec.adapters:
-        names = [*{spec.name, *spec.aliases}, *(adapter.name for adapter in spec.adapters)]
-        twice = next((name for index, name in enumerate(names) if name in names[:index]), None)
-        if twice is not None:
-            why = f"cannot be told apart: requests for {twice} could mean two things; choose another name"
-            return Unfit("adapters", why)
     why = _engine_refusal(spec, engine, used, dialect)
     if why is not None:
         return Unfit("engine", why)
+    if spec.adapters and (why := _adapters_refusal(spec, engine, dialect)) is not None:
+        return Unfit("adapters", why)
     if spec.idle_action == "sleep" and (dialect is None or not dialect.sleeps):
         able = " or ".join(name for name, other in DIALECTS.items() if other.sleeps)
         return Unfit("idle_action", f"cannot be sleep with engine {engine}; choose stop, or engine {able}")
@@ -117,10 +113,18 @@ def _model_refusal(spec: Model, engine: str, used: Engine | None, dialect: Diale
     return None
 
 
+def _adapters_refusal(spec: Model, engine: str, dialect: Dialect | None) -> str | None:
+    names = [*{spec.name, *spec.aliases}, *(adapter.name for adapter in spec.adapters)]
+    twice = next((name for index, name in enumerate(names) if name in names[:index]), None)
+    if twice is not None:
+        return f"cannot be told apart: requests for {twice} could mean two things; choose another name"
+    if dialect is None:
+        return f"cannot be loaded by engine {engine}: a kind: Engine has no place for them; write args"
+    return dialect.attaching.refused(spec) if dialect.attaching is not None else None
+
+
 def _engine_refusal(spec: Model, engine: str, used: Engine | None, dialect: Dialect | None) -> str | None:
     if used is not None:
-        if spec.adapters:
-            return f"adapters cannot be loaded by engine {engine}: a kind: Engine has no place for them; write args"
         place = template.unknown_place(used, template.places(used))
         return f"cannot fill in {{{place}}} of engine {engine}; see the manual of kind Engine" if place else None
     if dialect is None:
@@ -134,8 +138,7 @@ def _engine_refusal(spec: Model, engine: str, used: Engine | None, dialect: Dial
         return f"cannot take {kind}: sources with {engine}; choose one of {schemes}"
     if spec.params:
         return f"cannot take params with {engine}; params are for a kind: Engine, write args"
-    refused = dialect.attaching.refused(spec) if dialect.attaching is not None else None
-    return f"adapters {refused}" if refused is not None else None
+    return None
 
 
 def _needs(spec: Workable, cpu: bool, port: Port) -> Needs:

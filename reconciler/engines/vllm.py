@@ -70,7 +70,7 @@ def _render(workload: Workload, model: Model, where: Where) -> Command | Refusal
     sleeper = _SLEEPER if model.idle_action == "sleep" else None
     if sleeper is not None:
         argv.append("--enable-sleep-mode")
-        env["VLLM_SERVER_DEV_MODE"] = "1"
+        env["VLLM_SERVER_DEV_MODE"] = "1"  # else it has no such paths
     return Command(argv=(*argv, *model.args), env=env, files=tuple(files), sleeper=sleeper)
 
 

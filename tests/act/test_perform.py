@@ -8,7 +8,7 @@ import pytest
 from reconciler.act.perform import perform
 from reconciler.model.errors import TerminalError, TransientError
 from reconciler.model.kinds import SecretRef
-from reconciler.model.plan import Attach, Detach, Drain, Forget, Request, Start, Stop, Update
+from reconciler.model.plan import Attach, Detach, Drain, Forget, Request, Sleep, Start, Stop, Update, Wake
 from reconciler.model.status import Reason
 from tests.act.stage import launch
 from tests.observe.watching import engine, response, scenario
@@ -88,6 +88,45 @@ async def test_an_engine_is_asked_for_an_adapter_and_then_it_is_recorded():
         assert await changed(Detach, server, brief) == ([], Reason.AdapterFailed, "no answer in 50ms")
 
 
+def told(kind, answer, within=20.0):
+    """What an engine that answers so is told by an action."""
+
+    async def story():
+        async with engine(answer) as server:
+            server.answer = answer
+            order, word = replace(launch(), port=server.port), Request(path=f"/{kind.__name__}", body={}, within=within)
+            try:
+                await perform(
+                    kind(slot="chat/0", request=word, launch=order, reason=Reason.Idle), Recorder(), no_secret
+                )
+            finally:
+                asked.extend(server.asked)
+
+    asked = []
+    asyncio.run(story())
+    return [(method, path) for method, path, _ in asked]
+
+
+def test_sleep_and_wake_are_one_request_each():
+    assert told(Sleep, response()) == [("POST", "/Sleep")]
+    assert told(Wake, response()) == [("POST", "/Wake")]
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (response("500 Internal Server Error"), "said 500 Internal Server Error"),
+        (response("404 Not Found"), "said 404 Not Found"),
+        (None, "no answer in 50ms"),
+    ],
+)
+def test_an_engine_that_does_not_as_it_is_told_is_a_failure_in_its_words(answer, words):
+    for kind, reason in ((Sleep, Reason.SleepFailed), (Wake, Reason.WakeFailed)):
+        with pytest.raises(TransientError, match=words) as caught:
+            told(kind, answer, within=0.05)
+        assert caught.value.reason is reason
+
+
 def test_secrets_are_handed_over_by_name():
     order = launch(env={"A": SecretRef(secret="hf-token"), "B": "plain"})
     asked = do(Start(slot="chat/0", launch=order, reason=Reason.NotRunning), secret=lambda name: f"value of {name}")
@@ -101,8 +140,6 @@ def test_a_missing_secret_starts_nothing():
 
 
 def test_a_missing_file_starts_nothing_and_is_named(tmp_path):
-    from dataclasses import replace
-
     there = tmp_path / "a.gguf"
     there.write_text("")
     missing = str(tmp_path / "b.gguf")

@@ -76,6 +76,13 @@ GOLDEN = {
         "/usr/bin/vllm serve /m/big --host 127.0.0.1 --port 9000 --served-model-name big --tensor-parallel-size 2 "
         "--gpu-memory-utilization 0.9000 --lora-modules sql=org/sql law=/m/law --enable-lora --max-loras 2 --seed 1",
     ),
+    "vllm that may sleep": (
+        "kind: Model\nname: chat\nsource: hf:Qwen/Qwen3-8B\nmemory: 20GiB\nidle_action: sleep\nargs: [--seed, '1']",
+        (gpu(0),),
+        None,
+        "/usr/bin/vllm serve Qwen/Qwen3-8B --host 127.0.0.1 --port 9000 --served-model-name chat "
+        "--gpu-memory-utilization 0.2500 --enable-sleep-mode --seed 1",
+    ),
     "an engine without code": (
         "kind: Engine\nname: tiny\ncommand: [serve, '{source}', '--port={port}', '--ctx={context}', '{params.mode}', "
         "'{{x}}', '{name}-{index}']\n---\nkind: Model\nname: m\nsource: hf:a/b\nengine: tiny\ngpus: 1\n"
@@ -220,6 +227,9 @@ def test_what_no_engine_can_do_is_said_before_anything_is_placed() -> None:
         "source: ollama:x:y": "cannot be ollama yet",
         "source: modelscope:a/b\nengine: llamacpp": "cannot take modelscope: sources with llamacpp",
         "params: {a: b}": "cannot take params with vllm",
+        "idle_action: sleep\nengine: llamacpp": "cannot be sleep with engine llamacpp; choose stop, or engine vllm",
+        "idle_action: sleep\ngpus: 0": "cannot be sleep with gpus: 0",
+        "idle_action: sleep\ngpus: {count: 0}": "cannot be sleep with gpus: 0",
     }.items():
         with pytest.raises(AssertionError, match=words):
             fleet(f"kind: Model\nname: a\n{'' if 'source' in text else 'source: hf:o/x'}\n{text}")
@@ -256,3 +266,18 @@ def test_adapters_that_cannot_be_loaded_are_said_before_anything_is_placed() -> 
         tiny = "kind: Engine\nname: tiny\ncommand: [x]\n---\n"
         with pytest.raises(AssertionError, match=words):
             fleet(f"{tiny}kind: Model\nname: a\nsource: hf:o/x\n{text}")
+
+
+def test_only_vllm_that_may_sleep_is_given_the_endpoints_for_it() -> None:
+    """They are for development, so nothing else opens them; and a launch without them cannot be put to sleep."""
+    for action, opened in (("sleep", True), ("stop", False)):
+        made = launched(fleet(f"{BASE}engine: vllm\nidle_action: {action}"), gpus=(gpu(0),))
+        assert isinstance(made, Launch)
+        assert (made.env.get("VLLM_SERVER_DEV_MODE") == "1", made.sleeper is not None) == (opened, opened)
+
+
+def test_the_idle_action_is_live() -> None:
+    """A change of it restarts nothing."""
+    sleep, stop = (fleet(f"{BASE}engine: vllm\nidle_action: {word}").workloads["a"] for word in ("sleep", "stop"))
+    assert sleep.fingerprint == stop.fingerprint
+    assert sleep.live != stop.live

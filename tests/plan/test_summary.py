@@ -4,8 +4,8 @@ from dataclasses import replace
 
 from reconciler.model.fleet import Fleet
 from reconciler.model.memory import Memory, Override
-from reconciler.model.observation import Exited, Failing, Holder, NotReady, Observation, Running, Unknown
-from reconciler.model.plan import Start
+from reconciler.model.observation import Asleep, Exited, Failing, Holder, NotReady, Observation, Running, Unknown
+from reconciler.model.plan import Request, Sleep, Start
 from reconciler.model.source import Problem
 from reconciler.model.status import GpuShare, Reason, Status
 from reconciler.plan.happenings import happenings
@@ -51,6 +51,56 @@ def conditions(of: Status, name: str = "tiny") -> dict[str, tuple[str, Reason]]:
 
 def failing(failures: int) -> Running:
     return Running(pid=1, since=1, readiness=Failing(since=NOW, failures=failures, detail="x"), was_ready=True)
+
+
+SLEEPS = CHAT.replace("file:/a.gguf", "hf:o/a").replace(
+    "adapters: [{name: sql, source: 'file:/x'}]", "idle_action: sleep"
+)
+ON_DEMAND = SLEEPS + "replicas: {min: 0}\n"
+
+
+def asleep(text: str, **more: Memory) -> Status:
+    phase = Running(pid=1, since=1, readiness=Asleep(since=NOW - 5), was_ready=True)
+    return status(
+        text, machine(instance(fleet(text), "chat/0", phase, port=9000, gpus=(gpu(0),)), gpus=(gpu(0),)), **more
+    )
+
+
+def test_one_that_sleeps_and_is_not_needed_is_as_it_should_be_and_serves_nowhere() -> None:
+    seen = asleep(ON_DEMAND)
+    row = seen.workloads["chat"]
+    assert conditions(seen, "chat")["Ready"] == ("True", Reason.Asleep)
+    assert row.conditions[0].message == "0 of 0 ready, 1 asleep"
+    assert (row.replicas[0].state, row.endpoints, seen.converged) == ("asleep", (), True)
+    assert seen.gpus[0].shares[0].memory == 2 * GIB
+
+
+def test_one_that_sleeps_and_is_wanted_is_not_ready_until_it_is_awake() -> None:
+    seen = asleep(SLEEPS)
+    assert conditions(seen, "chat")["Ready"] == ("False", Reason.Asleep)
+    assert seen.workloads["chat"].conditions[1].message == "wake chat/0 on gpu 0: Asleep"
+    assert seen.workloads["chat"].endpoints == ()
+
+
+def test_one_that_is_being_put_to_sleep_gets_nothing_new() -> None:
+    one = instance(fleet(ON_DEMAND), "chat/0", port=9000, gpus=(gpu(0),))
+    falling = Memory(
+        in_flight={
+            "chat/0": Sleep(
+                slot="chat/0", request=Request(path="/x", body={}, within=1.0), launch=one.launch, reason=Reason.Idle
+            )
+        }
+    )
+    seen = status(ON_DEMAND, machine(one, gpus=(gpu(0),)), memory=falling)
+    assert (seen.workloads["chat"].replicas[0].state, seen.workloads["chat"].endpoints) == ("draining", ())
+
+
+def test_where_it_cannot_be_told_whether_one_sleeps_it_serves_nobody() -> None:
+    phase = Running(pid=1, since=1, readiness=Unknown(reason="no answer in 3s"), was_ready=True)
+    seen = status(SLEEPS, machine(instance(fleet(SLEEPS), "chat/0", phase, port=9000, gpus=(gpu(0),)), gpus=(gpu(0),)))
+    assert conditions(seen, "chat")["Ready"] == ("Unknown", Reason.Unknown)
+    assert seen.workloads["chat"].conditions[0].message == "chat/0 no answer in 3s"
+    assert seen.workloads["chat"].endpoints == ()
 
 
 def test_ready() -> None:

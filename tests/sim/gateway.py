@@ -34,11 +34,15 @@ class Cards(Machine):
     def _card(self, index: int) -> Gpu:
         uuid = gpu(index).uuid
         holders = tuple(
-            Holder(pid=process.pid, name="engine", memory=self.records[slot].memory or HELD, slot=slot)
+            Holder(pid=process.pid, name="engine", memory=self._held(slot), slot=slot)
             for slot, process in sorted(self.processes().items())
             if uuid in self.records[slot].gpus
         )
         return replace(gpu(index, holders=holders), used=sum(holder.memory for holder in holders))
+
+    def _held(self, slot: str) -> int:
+        launch, process = self.records[slot], self.processes()[slot]
+        return (launch if process.asleep_at is None else launch.asleep).memory or HELD
 
     def load_of(self, slot: str) -> float:
         """Seconds from start to ready."""
@@ -131,6 +135,13 @@ class World:
     loop: Loop
     task: "asyncio.Task[None]"
     starts: list[tuple[float, str]] = field(default_factory=list[tuple[float, str]])
+
+    def revive(self) -> None:
+        """The daemon was killed, and another takes its place: it remembers nothing."""
+        self.task.cancel()
+        self.loop = Loop(self.loop.outside, memory=Memory())
+        self.machine.wake = self.loop.wake
+        self.task = asyncio.create_task(self.loop.run())
 
     def ask(self, model: str, at: float) -> Request:
         """Have a client ask at that time."""

@@ -267,3 +267,80 @@ def test_what_can_never_fit_evicts_nobody_and_is_told() -> None:
 def test_the_kinds_of_replicas_that_these_stories_are_about_are_the_defaults() -> None:
     """`{min: 0}` is one replica at most, for a quarter of an hour."""
     assert (Replicas(min=0).max, Replicas(min=0).idle.total_seconds()) == (None, 900.0)
+
+
+def dozy(names: str, *, idle: str = "5m") -> Fleet:
+    """Models that sleep when they idle; on one card there is room for one that is awake."""
+    return fleet("".join(f"{model(name)}idle_action: sleep\n" for name in names).replace("idle: 5m", f"idle: {idle}"))
+
+
+@thoroughly
+@given(strings, loads)
+def test_models_that_sleep_are_loaded_once_and_woken_after_that(string: list[tuple[str, float]], load: float) -> None:
+    """Whoever asked for what: nobody is cut, and nobody waits longer than where models are loaded each time."""
+    requests = spread(string)
+    names = "".join(sorted({name for name, _ in requests}))
+    machine = Cards(load_time=load)
+    outcome = replay(dozy(names), requests, machine, within=20_000)
+    assert sorted(outcome.loads) == sorted(names)
+    assert outcome.cut == 0
+    assert max(outcome.waits) <= bound(load, len(names) - 1, float(len(requests)))
+    assert not machine.stops
+
+
+@thoroughly
+@given(strings, st.sets(st.sampled_from(["a/0", "b/0", "c/0"])))
+def test_models_that_cannot_fall_asleep_or_wake_are_served_all_the_same(
+    string: list[tuple[str, float]], deaf: set[str]
+) -> None:
+    requests = spread(string)
+    names = "".join(sorted({name for name, _ in requests}))
+    machine = Cards(load_time=2.0, deaf=deaf)
+    outcome = replay(dozy(names), requests, machine, within=20_000)
+    assert outcome.cut == 0
+    assert not {slot for _, slot in machine.turns} & deaf
+
+
+def test_one_that_will_not_wake_is_started_anew() -> None:
+    async def story() -> None:
+        here = world(dozy("a", idle="3s"), Cards(load_time=2.0))
+        here.ask("a", 0.5)
+        await asyncio.sleep(20.0)
+        assert here.machine.turns == [("sleep", "a/0")]
+        here.machine.deaf.add("a/0")
+        here.ask("a", here.machine.now + 1.0)
+        await asyncio.sleep(30.0)
+        assert here.machine.stops == [("a/0", Reason.WakeFailed), ("a/0", Reason.Idle)]
+        assert len(here.gateway.done) == 2
+        here.task.cancel()
+
+    simulate(story())
+
+
+def test_a_daemon_killed_anywhere_loads_nothing_again_that_sleeps() -> None:
+    """Killed at every boundary between two effects: what sleeps is found asleep."""
+
+    async def life(crash_at: int | None, found: list[int]) -> None:
+        machine = Cards(load_time=2.0)
+        machine.crash_at = crash_at
+        here = world(dozy("ab", idle="4s"), machine)
+        asked = [here.ask(name, at) for name, at in (("a", 0.5), ("b", 6.0), ("a", 12.0), ("b", 30.0))]
+        while len(here.gateway.done) < len(asked) or machine.now < 60.0:
+            assert machine.now < 600.0, (crash_at, here.loop.plan)
+            await asyncio.sleep(0.05)
+            if machine.crashed.is_set():
+                machine.crashed.clear()
+                machine.crash_at = None
+                here.revive()
+        here.task.cancel()
+        assert sorted(machine.started) == ["a/0", "b/0"], crash_at
+        assert not machine.stops, crash_at
+        assert not any(request.cut for request in asked), crash_at
+        assert all(process.asleep_at is not None for process in machine.processes().values()), crash_at
+        found.append(machine.boundaries)
+
+    counted: list[int] = []
+    simulate(life(None, counted))
+    assert counted[0] > 20
+    for number in range(1, counted[0] + 1):
+        simulate(life(number, counted))

@@ -29,8 +29,7 @@ MESSAGES = {
     "replicas: {min: 4, max: 2}": "4:25: replicas.max: cannot be 2, below min 4; choose 4 or more",
     "replicas: {min: 1, target_queue: 0}": "4:34: replicas.target_queue: cannot be 0; choose 1–10000",
     "preemption: always": "4:13: preemption: cannot be 'always'; write lower or never",
-    "idle_action: sleep": "4:1: idle_action: cannot be used yet: models are not put to sleep in this version; remove "
-    "the line",
+    "idle_action: nap": "4:14: idle_action: cannot be 'nap'; write stop or sleep",
     "runtime: docker": "4:10: runtime: cannot be docker yet: containers are not run in this version; write auto or "
     "process",
     "runtime: {docker: {image: x}}": "4:10: runtime: cannot be docker yet: containers are not run in this version; "

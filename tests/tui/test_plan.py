@@ -7,7 +7,7 @@ from textwrap import dedent
 import pytest
 
 from reconciler.model.memory import Memory
-from reconciler.model.observation import Exited, Holder, Resident, Unknown, Wish
+from reconciler.model.observation import Asleep, Exited, Holder, Ready, Resident, Running, Unknown, Wish
 from reconciler.model.plan import Basis, Blocked, Forget, Launch, Plan, Start, Stop
 from reconciler.model.source import Problem, Revision
 from reconciler.model.status import Reason
@@ -85,6 +85,37 @@ def test_live_fields_of_many_instances_are_one_line():
     after = f"{before}aliases: [small]\n"
     assert [one.mark + one.subject for one in ahead(fleet(after), running(before)).changes] == ["~chat"]
     assert "~ chat  live  aliases default → small  no restart" in shown(fleet(after), running(before), width=120)
+
+
+DOZY = f"{CHAT}idle_action: sleep\nreplicas: {{min: 0, max: 1}}\n"
+
+
+def dozing(readiness, *, memory: Memory | None = None, demand: dict[str, Wish] | None = None, text: str = DOZY) -> str:
+    of = fleet(text)
+    phase = Running(pid=1, since=1.0, readiness=readiness, was_ready=True)
+    on = machine(instance(of, "chat/0", phase, port=9000, gpus=(gpu(0),)), gpus=(gpu(0),))
+    way = road(of, on, demand or {}, memory or Memory(), NOW)
+    return plan_text(outlook(of, on, way), width=100, colour=False, steps=False)
+
+
+def test_what_falls_asleep_shows_what_it_gives_back():
+    assert dozing(Ready(since=2.0), memory=Memory(lulls={"chat/0": 0.0})) == wide("""
+        fleet.d · 1 model · 1 to change
+
+          ~ chat/0  sleep  idle  keeps its weights in host memory
+
+          gpu 0  H100  ▇░▁▁▁▁▁▁▁▁  20.0 → 2.0 of 80.0 GiB  chat/0 2.0
+        """)
+
+
+def test_what_wakes_shows_what_it_takes_and_nothing_was_down_for_it():
+    assert dozing(Asleep(since=2.0), demand={"chat": Wish(waiting=1, since=NOW)}) == wide("""
+        fleet.d · 1 model · 1 to change
+
+          ~ chat/0  wake  vllm on gpu 0, port 9000  was asleep
+
+          gpu 0  H100  ▇▒▁▁▁▁▁▁▁▁  2.0 → 20.0 of 80.0 GiB  chat/0 20.0
+        """)
 
 
 def test_what_is_no_longer_declared_ends():
