@@ -50,9 +50,14 @@ def start(box):
 
 def state(box, slot, *states):
     """Wait until it is in one of these states; where it is."""
-    return eventually(
-        lambda: (one := box.replica(slot)) and one.state in states and one, what=f"{slot} is {' or '.join(states)}"
-    )
+
+    def look():
+        one = box.replica(slot)
+        return one if one is not None and one.state in states else None
+
+    one = eventually(look, what=f"{slot} is {' or '.join(states)}")
+    assert one is not None
+    return one
 
 
 def asked(box):
