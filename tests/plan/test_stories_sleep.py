@@ -481,3 +481,17 @@ def test_requests_that_do_not_end_in_time_are_cut_by_an_end_not_by_sleep() -> No
     idle = Memory(draining={"a/0": NOW - 121})
     asked = {"b": Wish(waiting=1, since=NOW - 50)}
     assert text(decide(of, on, memory=idle, demand=asked)).startswith("sleep a/0: Preempted (for b/0)")
+
+
+def test_nobody_sleeps_for_whose_weights_there_is_no_host_memory() -> None:
+    """They would push out what runs. What is not known of them counts as what it takes of its GPUs; promises count."""
+    of, memory = fleet(AB), replace(LONG, lulls={"a/0": NOW - 301, "b/0": NOW - 301})
+    for free, says in (
+        (60, "sleep a/0: Idle\nsleep b/0: Idle"),
+        (40, "sleep a/0: Idle\nstop b/0: Idle"),
+        (20, "stop a/0: Idle\nstop b/0: Idle"),
+    ):
+        on = so(AB, {}, count=2, a=0, b=1)
+        host = replace(on.host, available=free * GIB)
+        decided = text(decide(of, replace(on, host=host), memory=memory))
+        assert decided == says, free

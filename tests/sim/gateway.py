@@ -12,7 +12,7 @@ from reconciler.model.fleet import Fleet, split_slot
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Demand, Gpu, Holder, Observation, Wish
 from reconciler.plan.summary import Summary
-from tests.plan.world import GIB, gpu
+from tests.plan.world import GIB, HOST, gpu
 from tests.sim.machine import Machine, simulate
 
 HELD = 76 * GIB
@@ -29,7 +29,8 @@ class Cards(Machine):
 
     def observe(self) -> Observation:
         """One look at all of it."""
-        return replace(super().observe(), gpus=tuple(self._card(index) for index in range(self.cards)))
+        host = replace(HOST, memory=1024 * GIB, available=1024 * GIB)
+        return replace(super().observe(), host=host, gpus=tuple(self._card(index) for index in range(self.cards)))
 
     def _card(self, index: int) -> Gpu:
         uuid = gpu(index).uuid
