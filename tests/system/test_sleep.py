@@ -23,7 +23,7 @@ def dozy(box):
     program.chmod(0o755)
     (box.place / "errs").touch()
     (box.place / "asked").touch()
-    box.gpus("24GiB")
+    box.gpus("4608MiB")
     return box
 
 
@@ -34,7 +34,7 @@ def declare(box, name="chat", **more):
         "source": f"file:{box.place}",
         "engine": "vllm",
         "gpus": 1,
-        "memory": "20GiB",
+        "memory": "2560MiB",  # asleep it is to fit into the memory of the machine that tests this, too
         "replicas": {"min": 0, "max": 1, "idle": "1s"},
         "idle_action": "sleep",
         "health": {"interval": "200ms"},
@@ -93,7 +93,7 @@ def test_an_idle_model_sleeps_and_wakes_in_the_same_process(dozy):
     assert "asleep" in dozy.cli("status").stdout
     scale(dozy, "chat", 1)
     awake = state(dozy, "chat/0", "ready")
-    assert (awake.pid, awake.run, awake.memory) == (before.pid, 1, 20 * 2**30)
+    assert (awake.pid, awake.run, awake.memory) == (before.pid, 1, 2560 * 2**20)
     assert dozy.row("chat").endpoints[0].slot == "chat/0"
     pid = str(before.pid)
     assert asked(dozy) == [(pid, "/sleep?level=1"), (pid, "/wake_up")]
@@ -174,16 +174,22 @@ def test_a_daemon_killed_between_sleep_and_its_observation_finds_it_asleep(dozy)
     assert asked(dozy) == [(str(before.pid), "/sleep?level=1")]
 
 
-def test_one_that_sleeps_is_stopped_by_command_and_ends_with_its_file(dozy):
+def test_one_that_sleeps_is_stopped_by_command(dozy):
     dozy.ports(21520)
-    for name in ("one", "two"):
-        declare(dozy, name, memory="10GiB")
+    declare(dozy)
     start(dozy)
-    for name in ("one", "two"):
-        doze_off(dozy, name)
-    for name in ("one", "two"):
-        state(dozy, f"{name}/0", "asleep")
-    assert dozy.cli("stop", "one").returncode == 0
-    eventually(lambda: dozy.replica("one/0") is None, what="it is gone")
-    dozy.remove("two.yaml")
-    eventually(lambda: dozy.row("two") is None, what="it is gone")
+    doze_off(dozy)
+    state(dozy, "chat/0", "asleep")
+    assert dozy.cli("stop", "chat").returncode == 0
+    eventually(lambda: dozy.replica("chat/0") is None, what="it is gone")
+
+
+def test_one_that_sleeps_ends_with_its_file(dozy):
+    dozy.ports(21540)
+    declare(dozy)
+    dozy.service("other")
+    start(dozy)
+    doze_off(dozy)
+    state(dozy, "chat/0", "asleep")
+    dozy.remove("chat.yaml")
+    eventually(lambda: dozy.row("chat") is None, what="it is gone")
