@@ -87,15 +87,15 @@ class Arrangement:
 
     def spares(self, asleep: Launch) -> bool:
         """Whether there is room for what one still holds that sleeps, once all are where they belong."""
-        there = {
-            uuid: [item for slot, item in self.answer.items.items() if self._is_on(slot, uuid)] for uuid in asleep.gpus
-        }
-        return all(
-            uuid in self.draft.cards
-            and all(item.share and item.memory is not None for item in items)
-            and self._left(uuid) >= (asleep.memory or 0)
-            for uuid, items in there.items()
-        )
+        going = {item.slot for item in self.draft.leaving}
+        stay = [item for slot, item in self.answer.items.items() if slot not in going]
+        for uuid in asleep.gpus:
+            beside = [item for item in stay if self._is_on(item.slot, uuid)]
+            if uuid not in self.draft.cards or any(not item.share or item.memory is None for item in beside):
+                return False
+            if self.draft.cards[uuid].then - sum(item.memory or 0 for item in beside) < (asleep.memory or 0):
+                return False
+        return True
 
     def _is_on(self, slot: str, uuid: str) -> bool:
         place = self.answer.places.get(slot)

@@ -495,3 +495,10 @@ def test_nobody_sleeps_for_whose_weights_there_is_no_host_memory() -> None:
         host = replace(on.host, available=free * GIB)
         decided = text(decide(of, replace(on, host=host), memory=memory))
         assert decided == says, free
+
+
+def test_one_that_idles_sleeps_in_what_it_held_itself() -> None:
+    """What it is to give back is not in its own way."""
+    tight = vllm("a b", 22)
+    on = so(tight, sleeping("b"), a=0, b=0)
+    assert text(decide(fleet(tight), on, memory=LONG)) == "sleep a/0: Idle"
