@@ -454,6 +454,10 @@ class Days:
                 self._readiness(slot, self._truth(slot))
         self.demand = {name: replace(wish, in_flight=0) for name, wish in self.demand.items()}
 
+    def _is_paused(self, slot: str) -> bool:
+        spec = self.specs.get(slot.partition("/")[0])
+        return spec is not None and spec.paused
+
     def until_quiet(self, passes: int) -> Iterator[Pass]:
         """Passes until nothing is left to do, at most so many."""
         quiet = 0
@@ -463,7 +467,8 @@ class Days:
             self.perform()
             busy = bool(made.plan.actions or self.memory.in_flight)
             loading = any(not _ready(i) and not isinstance(i.phase, Exited) for i in self.instances.values())
-            waits = [b for b in made.plan.blocked if b.until is not None] or self.memory.draining
+            draining = [slot for slot in self.memory.draining if not self._is_paused(slot)]
+            waits = [b for b in made.plan.blocked if b.until is not None] or draining
             quiet = 0 if busy or loading or self.ghosts or waits else quiet + 1
             if quiet > 12:
                 return
