@@ -22,7 +22,11 @@ def settled(memory: Memory, fleet: Fleet, observation: Observation, before: Obse
             for name in memory.consents
             if fleet.missing is not None or (name in names and name not in fleet.workloads)
         ),
-        draining={slot: since for slot, since in memory.draining.items() if slot in instances},
+        draining={
+            slot: since
+            for slot, since in memory.draining.items()
+            if slot in instances and instances[slot].asleep is None
+        },
         failures={
             slot: failure
             for slot, failure in memory.failures.items()
