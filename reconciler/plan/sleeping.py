@@ -1,8 +1,10 @@
 """Who sleeps instead of ending: a replica that idles or gives way, where its engine can and its file says so."""
 
+from collections.abc import Mapping
+
 from reconciler.model.fleet import Workload, split_slot
-from reconciler.model.memory import Memory
-from reconciler.model.observation import Instance
+from reconciler.model.memory import Failure, Memory
+from reconciler.model.observation import Instance, Ready, Running
 from reconciler.plan import scaling
 from reconciler.plan.rollout import outdated
 
@@ -24,3 +26,20 @@ def sleeps_on(instance: Instance, workload: Workload, memory: Memory) -> bool:
     """Whether it sleeps, and is to for as long as it is not needed. What is let go by command does not return."""
     asleep = instance.asleep is not None and may_sleep(instance, workload, memory)
     return asleep and scaling.by_command(workload, memory) is None
+
+
+def failure_of(slot: str, action: str, memory: Memory) -> Failure | None:
+    """How the last action failed, if it was of this kind."""
+    failure = memory.failures.get(slot)
+    return failure if failure is not None and failure.action == action else None
+
+
+def serves(instance: Instance) -> bool:
+    """Whether it answers requests."""
+    return isinstance(instance.phase, Running) and isinstance(instance.phase.readiness, Ready)
+
+
+def others_serve(slot: str, instances: Mapping[str, Instance]) -> bool:
+    """Whether other replicas of its workload do."""
+    name, _ = split_slot(slot)
+    return any(other != slot and split_slot(other)[0] == name and serves(one) for other, one in instances.items())

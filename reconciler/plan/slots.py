@@ -34,7 +34,7 @@ from reconciler.plan.hosts import AGAIN
 from reconciler.plan.layout import Victim
 from reconciler.plan.placement import Room
 from reconciler.plan.ports import NoRoom
-from reconciler.plan.sleeping import may_sleep, sleeps_on
+from reconciler.plan.sleeping import failure_of, may_sleep, others_serve, serves, sleeps_on
 from reconciler.plan.words import ended, in_a_row
 
 _CLEAN = Strikes()
@@ -138,7 +138,7 @@ def _running(instance: Instance, phase: Running, workload: Workload, facts: Fact
         reason, detail = Reason.NeverReady, f"not ready within {probe.start:.0f} s: {readiness.detail}"
     elif isinstance(readiness, Failing) and readiness.failures >= probe.failures:
         reason, detail = Reason.ProbeFailing, f"{readiness.failures} probes failed in a row: {readiness.detail}"
-    elif isinstance(readiness, Asleep | Unknown) and (failed := _failure(slot, "wake", facts)) is not None:
+    elif isinstance(readiness, Asleep | Unknown) and (failed := failure_of(slot, "wake", facts.memory)) is not None:
         reason, detail = failed.reason, failed.detail
     if reason is not None:
         return _replace(instance, workload, facts, reason, detail)
@@ -226,48 +226,30 @@ def _let_go(
     told = bool(facts.demand) and _has_served(instance)
     since = facts.memory.draining.get(slot)
     patience = update.drain.total_seconds()
-    serves = reason not in (Reason.NeverReady, Reason.ProbeFailing, Reason.PortTaken) and not _is_asleep(instance)
-    if (busy or told) and serves:
+    drains = reason not in (Reason.NeverReady, Reason.ProbeFailing, Reason.PortTaken) and not _is_asleep(instance)
+    if (busy or told) and drains:
         if since is None:
             return Drain(slot=slot, run=launch.run, reason=reason, detail=detail)
         if busy and facts.now < since + patience:
             return Later(since + patience)
     if returns is not None and instance is not None:
         # requests that go on are another replica's, or would be cut
-        sleeper = launch.sleeper if not busy or _others_serve(slot, facts) else None
+        sleeper = launch.sleeper if not busy or others_serve(slot, facts.instances) else None
         if sleeper is not None and _sleeps(instance, returns, facts):
             facts.doze(launch)
             return Sleep(slot=slot, request=sleeper.sleep, launch=launch, reason=reason, detail=detail)
-        if (failed := _failure(slot, "sleep", facts)) is not None:
+        if (failed := failure_of(slot, "sleep", facts.memory)) is not None:
             detail = "; ".join(filter(None, (detail, f"did not fall asleep: {failed.detail}")))
     return Stop(slot=slot, run=launch.run, grace=_grace(update), reason=reason, detail=detail)
 
 
 def _sleeps(instance: Instance, workload: Workload, facts: Facts) -> bool:
     """Whether it serves, may sleep, and there is room for what it then holds, on its GPUs and on the host."""
-    if not _serves(instance):
+    if not serves(instance):
         return False
     arrangement = facts.arrangement
     spared = arrangement is not None and arrangement.spares(instance.launch.asleep)
     return spared and may_sleep(instance, workload, facts.memory) and facts.may_doze(instance.launch)
-
-
-def _failure(slot: str, action: str, facts: Facts) -> Failure | None:
-    """How the last action failed, if it was of this kind."""
-    failure = facts.memory.failures.get(slot)
-    return failure if failure is not None and failure.action == action else None
-
-
-def _serves(instance: Instance) -> bool:
-    return isinstance(instance.phase, Running) and isinstance(instance.phase.readiness, Ready)
-
-
-def _others_serve(slot: str, facts: Facts) -> bool:
-    """Whether other replicas of its workload do."""
-    name, _ = split_slot(slot)
-    return any(
-        other != slot and split_slot(other)[0] == name and _serves(one) for other, one in facts.instances.items()
-    )
 
 
 def _is_asleep(instance: Instance | None) -> bool:
