@@ -71,6 +71,7 @@ def test_a_hundred_kills_lose_nothing_double_nothing_and_touch_nothing_unchanged
     before = {slot: who for slot, who in box.pids().items() if slot.startswith("steady")}
     box.kill()
     wanted = dict.fromkeys(EDITED, 1)
+    recorded: set[frozenset[bytes]] = set()
     for number, life in enumerate(lives(box)):
         name, moment = chance.choice(EDITED), chance.uniform(0.005, 0.15)
         early = chance.random() * moment
@@ -79,6 +80,7 @@ def test_a_hundred_kills_lose_nothing_double_nothing_and_touch_nothing_unchanged
         box.service(name, replicas=wanted[name], env={"EDIT": str(number)})
         time.sleep(moment - early)
         os.kill(life, signal.SIGKILL)
+        recorded.add(frozenset(path.read_bytes() for path in box.state.glob("slots/*/launch.json")))
     box.daemon()
     box.converged(*STEADY, *EDITED, within=60.0)
     after = box.pids()
@@ -87,9 +89,7 @@ def test_a_hundred_kills_lose_nothing_double_nothing_and_touch_nothing_unchanged
     assert after.keys() == slots | before.keys()
     assert not [slot for slot in after if len(box.engines(slot)) != 1], "exactly one of each"
     assert {carried for _, carried in box.ours() if carried} == after.keys(), "and no other one"
-    words = last_words(box)
-    assert words.count(" starting") > KILLS / 2, "they died in the middle of something"
-    assert words.count(" stopping") > KILLS / 4
+    assert len(recorded) > KILLS / 5, "they died in the middle of something"
 
 
 def lives(box):
