@@ -85,9 +85,19 @@ def lenient(raw: bytes) -> str:
     return raw.decode("utf-8", "replace")
 
 
-def sound(connection: sqlite3.Connection) -> bool:
-    """Whether SQLite finds nothing wrong with the file's structure. Raises ERRORS where it cannot even look."""
-    return connection.execute("PRAGMA quick_check(1)").fetchone() == ("ok",)
+def _sound(connection: sqlite3.Connection, migrations: Sequence[str]) -> bool:
+    """Whether SQLite finds nothing wrong with the file, and its tables are those that these make. Raises ERRORS."""
+    if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+        return False
+    with contextlib.closing(sqlite3.connect(":memory:")) as made:
+        made.executescript(";".join(migrations))
+        return _schema(connection) == _schema(made)
+
+
+def _schema(connection: sqlite3.Connection) -> list[tuple[object, ...]]:
+    # as bytes: one that is damaged may be no text at all, and every query would fail for a name in it
+    rows = connection.execute("SELECT CAST(type AS BLOB), CAST(name AS BLOB), CAST(sql AS BLOB) FROM sqlite_schema")
+    return sorted(rows.fetchall())
 
 
 def _numbers(directory: str, name: str) -> list[int]:
@@ -120,7 +130,7 @@ def _prepare(connection: sqlite3.Connection, migrations: Sequence[str]) -> None:
         raise UnusableError("it is a database of another program")
     if version > len(migrations) or version < 0:
         raise UnusableError(f"it is of version {version}, and this Holdfast reads up to {len(migrations)}")
-    if version and not sound(connection):
+    if version and not _sound(connection, migrations[:version]):
         raise UnusableError("its structure is damaged")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")

@@ -331,6 +331,17 @@ def test_deleting_the_history_loses_history_and_nothing_else(tmp_path, companion
         assert [(one.seq, one.message) for one in events.since(0)] == [(2, "n 2")]
 
 
+def test_a_column_whose_name_is_no_text_any_more_is_damage_like_any_other(tmp_path):
+    path = tmp_path / "events.db"
+    content = filled(path, 5)
+    path.write_bytes(content.replace(b"message TEXT", b"messa\xa7e TEXT"))
+    with opened(path) as events:
+        events.append([event(9)])
+        assert events.flush()
+        assert "n 9" in messages(events)
+        assert path.with_name("events.db.broken-1").exists()
+
+
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory) -> bytes:
     return filled(tmp_path_factory.mktemp("good") / "events.db", 120)
