@@ -159,7 +159,7 @@ class _Daemon:
             state=state,
             started_at=time.time(),
         )
-        self.desk = Desk(self.loop, info=info, events=self.events, logs=self.logs.stream)
+        self.desk = Desk(self.loop, info=info, events=self.events, logs=self.logs.stream, meters=self.gpus.meters)
         self.server = Server(self.desk, settings.socket)
         self.revision: tuple[object, object] = (None, None)
         self.running: asyncio.AbstractEventLoop | None = None

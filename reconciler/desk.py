@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -16,7 +16,7 @@ from reconciler.model.facts import Facts
 from reconciler.model.fleet import Fleet
 from reconciler.model.memory import Memory, Override
 from reconciler.model.plan import Plan
-from reconciler.model.status import Status
+from reconciler.model.status import Meters, Status
 from reconciler.plan import orders
 from reconciler.plan.road import road
 from reconciler.plan.summary import Summary
@@ -84,8 +84,12 @@ def keep(path: str, memory: Memory) -> None:
 class Desk:
     """`api.control.Control` over the loop."""
 
-    def __init__(self, loop: Loop, *, info: Info, events: History, logs: Logs) -> None:
+    def __init__(
+        self, loop: Loop, *, info: Info, events: History, logs: Logs, meters: Callable[[], Mapping[str, Meters]]
+    ) -> None:
+        """`meters`: what the sensors of the GPUs say now, by UUID."""
         self._loop = loop
+        self._meters = meters
         self._newer: asyncio.Event = asyncio.Event()
         self.info = info
         self.events = events
@@ -99,13 +103,13 @@ class Desk:
     def status(self) -> Status:
         """How the fleet did in the last pass."""
         summary = self._summary()
-        return replace(summary.status, now=self._loop.outside.clock())
+        return replace(summary.status, now=self._loop.outside.clock(), meters=self._meters())
 
     async def next_status(self, after: Status) -> Status:
         """The newest status once its rows are others than those of `after`."""
         while True:
             newest = self.status()
-            if replace(newest, now=after.now) != after:
+            if replace(newest, now=after.now, meters=after.meters) != after:
                 return newest
             await self._newer.wait()
 

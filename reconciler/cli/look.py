@@ -105,6 +105,7 @@ def _only(found: Status, name: str | None) -> Status:
         converged=found.converged,
         workloads={name: row},
         gpus=found.gpus,
+        meters=found.meters,
         problems=tuple(problem for problem in found.problems if name in problem.names),
         degraded=found.degraded,
     )

@@ -119,4 +119,7 @@ def hub_parts(source: str) -> tuple[str, str | None, str | None]:
 def visible_devices(where: Where) -> dict[str, str | SecretRef]:
     """The variables that show an engine its GPUs and no others, by UUID: indices shift."""
     uuids = ",".join([gpu.uuid for gpu in where.gpus]) if where.gpus else ""
+    if where.gpus and where.gpus[0].maker == "amd":
+        # HIP takes CUDA_VISIBLE_DEVICES too, as indices among those that ROCr shows: it has to be left out
+        return {"ROCR_VISIBLE_DEVICES": uuids}
     return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": uuids}

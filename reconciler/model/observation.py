@@ -30,6 +30,9 @@ class Holder:
     """Ours, or None for a stranger's."""
 
 
+Maker = Literal["nvidia", "amd"]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
     """One GPU as it is now."""
@@ -39,6 +42,13 @@ class Gpu:
     model: str
     node: str = ""
     """The machine it is in; empty: the one that the daemon runs on."""
+    maker: Maker = "nvidia"
+    part: bool = False
+    """Whether it is a MIG instance, a part of a card: a process can use but one of these."""
+    numa: int | None = None
+    """The NUMA node that is nearest to it."""
+    cordoned: str = ""
+    """Why nothing may run on it, and what a person can do; empty where it is well."""
     memory: int
     """Bytes in all."""
     used: int
@@ -243,6 +253,17 @@ class Observation:
     """By slot: bytes on that of its GPUs which gives most, as the log of the run that is ready says."""
     resident: Mapping[str, Resident] = field(default_factory=dict[str, Resident])
     """By slot: host memory of instances, as it was last counted, which is seldom."""
+
+    @property
+    def sound(self) -> tuple[Gpu, ...]:
+        """The GPUs that something may run on: nothing where they cannot be seen."""
+        gpus = () if isinstance(self.gpus, Unknown) else self.gpus
+        return tuple(gpu for gpu in gpus if not gpu.cordoned) if any(gpu.cordoned for gpu in gpus) else gpus
+
+    @property
+    def cordoned(self) -> tuple[Gpu, ...]:
+        """The GPUs that nothing may run on."""
+        return () if isinstance(self.gpus, Unknown) else tuple(gpu for gpu in self.gpus if gpu.cordoned)
 
     @property
     def machines(self) -> Mapping[str, Host]:

@@ -37,6 +37,7 @@ class Reason(StrEnum):
     # why nothing is done
     NoFreeGpu = "NoFreeGpu"
     NoFreeMemory = "NoFreeMemory"
+    GpuCordoned = "GpuCordoned"
     NoNode = "NoNode"
     Waiting = "Waiting"
     PortTaken = "PortTaken"
@@ -157,6 +158,27 @@ class GpuStatus:
     memory: int
     used: int
     shares: tuple[GpuShare, ...]
+    cordoned: str = ""
+    """Why nothing may run on it, and what a person can do; empty where it is well."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meters:
+    """What the sensors of a GPU say; None where it has none, or its driver does not tell. For people: no plan is made
+    of it."""
+
+    at: float
+    """When they were read, seconds of CLOCK_MONOTONIC."""
+    busy: int | None = None
+    """Percent of the last second in which it computed."""
+    celsius: int | None = None
+    watts: float | None = None
+    mhz: int | None = None
+    """Clock of its processors."""
+    ecc: int | None = None
+    """Memory errors that could not be corrected, since its driver was loaded."""
+    xid: int | None = None
+    """The last error that its driver reported to us."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +205,9 @@ class Status:
     """Whether nothing is left to do and nothing is blocked."""
     workloads: Mapping[str, WorkloadStatus] = field(default_factory=dict[str, WorkloadStatus])
     gpus: tuple[GpuStatus, ...] = ()
+    """As they were last seen; while they cannot be seen, `degraded` says so."""
+    meters: Mapping[str, Meters] = field(default_factory=dict[str, Meters])
+    """By UUID of a GPU."""
     ram: HostStatus | None = None
     """Given where somebody waits for host memory."""
     problems: tuple[Problem, ...] = ()

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from reconciler.model.errors import SpecError
 from reconciler.model.kinds import Name, Spec
-from reconciler.model.observation import Gpu, Host
+from reconciler.model.observation import Gpu, Host, Maker
 from reconciler.model.quantity import Size, write_size
 from reconciler.model.source import Problem
 from reconciler.observe import host
@@ -34,6 +34,10 @@ class _Card(Spec):
     model: Text
     memory: Size
     used: Size = 0
+    maker: Maker = "nvidia"
+    part: bool = False
+    numa: int | None = Field(default=None, ge=0, le=1023)
+    cordoned: str = Field(default="", max_length=500)
     links: Annotated[tuple[int, ...], Field(strict=False)] = ()
 
 
@@ -111,6 +115,10 @@ def parse(data: bytes, path: str) -> Inventory:
                 memory=card.memory,
                 used=card.used,
                 links=card.links,
+                maker=card.maker,
+                part=card.part,
+                numa=card.numa,
+                cordoned=card.cordoned,
             )
             for card in cards
         ),
@@ -123,10 +131,14 @@ def write(machine: Inventory) -> str:
     lines += [f"driver: {_quoted(machine.driver)}"] if machine.driver is not None else []
     lines += [f"memory: {write_size(machine.memory)}            # of the host", "gpus:" if machine.gpus else "gpus: []"]
     for gpu in machine.gpus:
-        links = f", links: [{', '.join(map(str, gpu.links))}]" if gpu.links else ""
+        rest = [f"maker: {gpu.maker}"] if gpu.maker != "nvidia" else []
+        rest += ["part: true"] if gpu.part else []
+        rest += [f"numa: {gpu.numa}"] if gpu.numa is not None else []
+        rest += [f"links: [{', '.join(map(str, gpu.links))}]"] if gpu.links else []
+        rest += [f"cordoned: {_quoted(gpu.cordoned)}"] if gpu.cordoned else []
         lines.append(
             f"  - {{index: {gpu.index}, uuid: {_quoted(gpu.uuid)}, model: {_quoted(gpu.model)}, "
-            f"memory: {write_size(gpu.memory)}, used: {write_size(gpu.used)}{links}}}"
+            f"memory: {write_size(gpu.memory)}, used: {', '.join([write_size(gpu.used), *rest])}}}"
         )
     return "\n".join(lines) + "\n"
 

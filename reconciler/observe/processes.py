@@ -7,10 +7,10 @@ _DEPTH = 64
 """How far up a family tree is followed: a bound, not an expectation."""
 
 
-def name(pid: int) -> str:
+def name(pid: int, proc: str = "/proc") -> str:
     """The command's name, or `?` where it is gone. Only printable characters: a process chooses its own name."""
     try:
-        fd = os.open(f"/proc/{pid}/comm", os.O_RDONLY | os.O_CLOEXEC)
+        fd = os.open(f"{proc}/{pid}/comm", os.O_RDONLY | os.O_CLOEXEC)
         try:
             text = os.read(fd, 64).decode(errors="replace").strip()
         finally:
@@ -68,9 +68,9 @@ def children(pid: int) -> Iterator[int]:
             continue
 
 
-def every() -> list[int]:
+def every(proc: str = "/proc") -> list[int]:
     """All processes there are."""
-    return [int(entry) for entry in os.listdir("/proc") if entry.isdecimal()]
+    return [int(entry) for entry in os.listdir(proc) if entry.isdecimal()]
 
 
 def sockets(pid: int) -> set[int]:

@@ -146,8 +146,10 @@ class Arrangement:
             return NoRoom(reason=Reason.NoFreeMemory, detail=self._short(slot, workload, size))
         count = "one gpu" if size.gpus == 1 else f"{size.gpus} gpus"
         wish = f"needs {count} {_amount(size, workload)}"
+        cordoned = [f"{_called(gpu)}: cordoned ({gpu.cordoned})" for gpu in self.draft.observation.cordoned]
         if not self.draft.cards:
-            return NoRoom(reason=Reason.NoFreeGpu, detail=f"needs {count}, and this machine has none")
+            why = "; ".join(cordoned) or "this machine has none"
+            return NoRoom(reason=Reason.NoFreeGpu, detail=f"needs {count}{'; ' if cordoned else ', and '}{why}")
         found = answer.seen(slot)
         words = [(_called(self.draft.cards[seen.card.uuid].gpu), self._why(seen, workload, size)) for seen in found]
         if workload.spec.preemption == "never" and any(self._lower(seen.tenants, workload) for seen in found):
@@ -165,7 +167,7 @@ class Arrangement:
             each.append("the other fits" if fitting == 1 else f"the other {fitting} fit")
         elif fitting >= size.gpus:
             each.append(f"{fitting} fit, but no machine has {size.gpus} of them")
-        return NoRoom(reason=Reason.NoFreeGpu, detail="; ".join([wish, *each]))
+        return NoRoom(reason=Reason.NoFreeGpu, detail="; ".join([wish, *each, *cordoned]))
 
     def _only_short(self, slot: str, size: Size, fitting: list[str]) -> bool:
         """Whether a machine has the GPUs, and not the host memory. `fitting`: the machine of each GPU that would do."""
@@ -191,7 +193,7 @@ class Arrangement:
     def _why(self, seen: Seen, workload: Workload, size: Size) -> str:
         """Why one GPU will not do; empty where it would."""
         card = self.draft.cards[seen.card.uuid]
-        never = why_never(workload.needs, card.gpu)
+        never = why_never(workload.needs, card.gpu, size.gpus)
         if never:
             return never
         if not seen.allowed:

@@ -27,7 +27,7 @@ def barred(
     if why is not None:
         return why
     first = machines[0]
-    gpus = () if isinstance(observation.gpus, Unknown) else observation.gpus[: size.gpus]
+    gpus = observation.sound[: size.gpus]
     made = engines.launch(
         workload,
         slot=slot,

@@ -1,6 +1,6 @@
 """What each GPU has to give: without what is reserved, and what others than ours hold."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from reconciler.model.fleet import Needs
@@ -116,8 +116,17 @@ def _strangers(gpu: Gpu, loaded: int) -> int:
     return max(0, gpu.used - sum(holder.memory for holder in gpu.holders if holder.slot is not None))
 
 
-def why_never(needs: Needs, gpu: Gpu) -> str:
-    """Why this GPU can never be one of a workload's; empty where it can."""
+def of_one_maker(gpus: Sequence[Gpu]) -> list[Gpu]:
+    """Those that can be one gang: no engine spans NVIDIA's and AMD's, so those of which there are more."""
+    makers = [gpu.maker for gpu in gpus]
+    most = max(makers, key=makers.count, default="nvidia")
+    return [gpu for gpu in gpus if gpu.maker == most]
+
+
+def why_never(needs: Needs, gpu: Gpu, count: int = 1) -> str:
+    """Why this GPU can never be one of a workload's `count`; empty where it can."""
+    if gpu.part and count > 1:
+        return "a MIG instance, of which a process can use but one"
     if needs.ids and str(gpu.index) not in needs.ids and gpu.uuid not in needs.ids:
         return "not one of gpus.ids"
     if needs.models and not any(model in gpu.model for model in needs.models):

@@ -23,7 +23,7 @@ from reconciler.model.plan import Launch, Size, Sleep, Start, Stop, Wake
 from reconciler.model.status import Reason
 from reconciler.plan.attaching import suits
 from reconciler.plan.barred import barred
-from reconciler.plan.cards import Stock, coarse, dozes_off, holding, why_never
+from reconciler.plan.cards import Stock, coarse, dozes_off, holding, of_one_maker, why_never
 from reconciler.plan.hosts import Ram, held, taken
 from reconciler.plan.layout import Item, Place
 from reconciler.plan.placement import NoRoom
@@ -215,9 +215,11 @@ class Draft:
         yield from found
 
     def _uprooted(self, instance: Instance, workload: Workload) -> bool:
-        """Whether a card of it is gone and it does not serve: wherever it runs next, that is elsewhere."""
+        """Whether a card of it is cordoned, or is gone and it does not serve: where it runs next, that is elsewhere."""
         if self.cards.keys() >= set(instance.launch.gpus):
             return False
+        if any(gpu.uuid in instance.launch.gpus for gpu in self.observation.cordoned):
+            return True
         readiness = instance.phase.readiness if isinstance(instance.phase, Running) else None
         serves = isinstance(readiness, Ready) or (
             isinstance(readiness, Failing) and readiness.failures < workload.health.failures
@@ -347,15 +349,16 @@ class Draft:
 
     def _allowed_for(self, needs: Needs, size: Size) -> frozenset[str] | None:
         """The GPUs it may use; None: all of them."""
-        whole = size.memory is None
-        key = needs.ids, needs.models, needs.least, whole
+        whole, gang = size.memory is None, size.gpus > 1
+        key = needs.ids, needs.models, needs.least, whole, gang
         if key not in self._allowed:
-            good = frozenset(
-                uuid
-                for uuid, card in self.cards.items()
-                if not why_never(needs, card.gpu) and (not whole or card.then >= card.whole)
-            )
-            self._allowed[key] = None if len(good) == len(self.cards) else good
+            good = [
+                card.gpu
+                for card in self.cards.values()
+                if not why_never(needs, card.gpu, size.gpus) and (not whole or card.then >= card.whole)
+            ]
+            good = of_one_maker(good) if gang else good
+            self._allowed[key] = None if len(good) == len(self.cards) else frozenset(gpu.uuid for gpu in good)
         return self._allowed[key]
 
     def _cost(self, text: str) -> int:

@@ -66,13 +66,10 @@ class Facts:
         return self._rams
 
     def cards(self) -> dict[str, Stock]:
-        """What each GPU has to give, by UUID; nothing where they cannot be seen."""
+        """What each GPU has to give, by UUID; nothing where they cannot be seen, or nothing may run on them."""
         if self._cards is None:
-            gpus = self.observation.gpus
-            seen = () if isinstance(gpus, Unknown) else gpus
-            self._cards = stock(
-                seen, self.instances, reserved={name: node.reserved for name, node in self.nodes.items()}, now=self.now
-            )
+            reserved = {name: node.reserved for name, node in self.nodes.items()}
+            self._cards = stock(self.observation.sound, self.instances, reserved=reserved, now=self.now)
         return self._cards
 
     def may_doze(self, launch: Launch) -> bool:

@@ -34,6 +34,7 @@ _FAILURES = frozenset(
         Reason.WakeFailed,
         Reason.SleepFailed,
         Reason.Lost,
+        Reason.GpuCordoned,
     }
 )
 
@@ -54,7 +55,8 @@ class Happening:
 
 def happenings(before: Status | None, after: Status, plan: Plan) -> tuple[Happening, ...]:
     """What a person would want to read of one pass, in the order in which it happened."""
-    return (*_problems(before, after), *_rows(before, after), *(_doing(action) for action in plan.actions))
+    doing = (_doing(action) for action in plan.actions)
+    return (*_problems(before, after), *_gpus(before, after), *_rows(before, after), *doing)
 
 
 def failed(action: Action, reason: Reason, message: str) -> Happening:
@@ -91,6 +93,22 @@ def _problems(before: Status | None, after: Status) -> Iterator[Happening]:
         yield Happening(severity="error", subject="daemon", reason=Reason.Unknown, message=text)
     for text in sorted(was - now):
         yield Happening(severity="info", subject="daemon", reason=Reason.Recovered, message=f"no longer so: {text}")
+
+
+def _gpus(before: Status | None, after: Status) -> Iterator[Happening]:
+    """Cards that were cordoned, and those that are taken back."""
+    was = {gpu.uuid: gpu for gpu in before.gpus} if before is not None else {}
+    for gpu in after.gpus:
+        known = was.pop(gpu.uuid, None)
+        earlier, subject = known.cordoned if known is not None else "", f"gpu {gpu.index}"
+        if gpu.cordoned and gpu.cordoned != earlier:
+            severity: Severity = "warning" if earlier else "error"
+            yield Happening(
+                severity=severity, subject=subject, reason=Reason.GpuCordoned, message=f"is cordoned: {gpu.cordoned}"
+            )
+        elif earlier and not gpu.cordoned:
+            text = f"is taken back: it is well again, after {earlier}"
+            yield Happening(severity="info", subject=subject, reason=Reason.Recovered, message=text)
 
 
 def _rows(before: Status | None, after: Status) -> Iterator[Happening]:

@@ -34,6 +34,7 @@ def plan(fleet: Fleet, observation: Observation, demand: Demand, memory: Memory,
     unsettled = [text for text, digest in fleet.slots.items() if healthy.get(text) != digest]
     leftovers = _leftovers(fleet, instances, unsettled)
     stirred, forgiven_at = _stirred(fleet, instances, unsettled, now)
+    stirred |= _stranded(fleet, observation, instances)
     names = sorted(stirred | leftovers.keys() | _asked_about(fleet, memory, demand))
     names.sort(key=lambda name: -_priority(fleet, name))
     facts = Facts(
@@ -283,6 +284,15 @@ def _stirred(
         elif first is None or at < first:
             first = at
     return names, first
+
+
+def _stranded(fleet: Fleet, observation: Observation, instances: Mapping[str, Instance]) -> set[str]:
+    """Workloads with an instance on a GPU that is cordoned, however well it seems to be."""
+    cordoned = {gpu.uuid for gpu in observation.cordoned}
+    if not cordoned:
+        return set()
+    slots = (text for text, instance in instances.items() if not cordoned.isdisjoint(instance.launch.gpus))
+    return {split_slot(text)[0] for text in slots} & fleet.workloads.keys()
 
 
 def _forgiven_at(instance: Instance, digest: str) -> float | None:

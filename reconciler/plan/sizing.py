@@ -8,10 +8,10 @@ from reconciler.engines.memory import estimate, runtime
 from reconciler.model.estimate import Estimate
 from reconciler.model.fleet import Workload
 from reconciler.model.memory import Memory
-from reconciler.model.observation import Gpu, Observation, Unknown
+from reconciler.model.observation import Gpu, Observation
 from reconciler.model.plan import Size
 from reconciler.model.weights import Weights
-from reconciler.plan.cards import why_never
+from reconciler.plan.cards import of_one_maker, why_never
 
 _UNKNOWN = Size()
 """Of what takes no GPU, and of which nothing is known."""
@@ -24,21 +24,24 @@ def size_of(workload: Workload, observation: Observation, memory: Memory, reserv
     needs = workload.needs
     if needs.gpus == 0:
         return on_cpu(workload, observation, memory)
-    gpus = () if isinstance(observation.gpus, Unknown) else observation.gpus
+    gpus = observation.sound
     if needs.gpus is None and needs.cpu and not gpus:
         return on_cpu(workload, observation, memory)
     if needs.memory is not None:
         size = Size(gpus=needs.gpus or 1, memory=needs.memory, basis="declared")
         return _with_host(size, workload, memory, None)
     largest = sorted((gpu for gpu in gpus if not why_never(needs, gpu)), key=lambda gpu: (-gpu.memory, gpu.index))
-    counts = [count for count in _COUNTS if count <= len(largest)] if needs.gpus is None else [needs.gpus]
+    gang = of_one_maker([gpu for gpu in largest if not gpu.part])
+    alone = [1] if largest else []
+    counts = [*alone, *(count for count in _COUNTS if 1 < count <= len(gang))] if needs.gpus is None else [needs.gpus]
     best = Size(gpus=needs.gpus or 1)
     for count in counts:
-        made = _estimate(workload, observation, largest[:count])
+        cards = (gang if count > 1 else largest)[:count]
+        made = _estimate(workload, observation, cards)
         if made is None:
             break
         best = _with_host(_known(workload, memory, count, made), workload, memory, made)
-        if made.most <= largest[min(count, len(largest)) - 1].memory - reserved:
+        if made.most <= cards[-1].memory - reserved:
             break
     return best if best.host else _with_host(best, workload, memory, None)
 

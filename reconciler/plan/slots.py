@@ -120,12 +120,16 @@ def _run(instance: Instance, workload: Workload, facts: Facts) -> Decision | Non
 def _running(instance: Instance, phase: Running, workload: Workload, facts: Facts, *, asked: bool) -> Decision | None:
     """What a running instance owes: a replacement, an update, or nothing but time."""
     slot, launch, readiness = instance.slot, instance.launch, phase.readiness
-    probe = engines.probe(workload, facts.gpus(launch.gpus), launch.memory)
+    gpus = facts.gpus(launch.gpus)
+    probe = engines.probe(workload, gpus, launch.memory)
     reason, detail = None, ""
     victim = facts.arrangement.victims.get(slot) if facts.arrangement is not None else None
     if victim is not None:
         return _give_way(instance, workload, victim, facts)
-    if asked:
+    cordoned = next((gpu for gpu in gpus if gpu.cordoned), None)
+    if cordoned is not None:
+        reason, detail = Reason.GpuCordoned, f"gpu {cordoned.index} is cordoned: {cordoned.cordoned}"
+    elif asked:
         reason = Reason.RestartAsked
     elif launch.fingerprint != workload.fingerprint:
         changed = (*changes(launch.settings, workload.settings)[0], *differing(launch, workload))

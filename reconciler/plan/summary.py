@@ -91,7 +91,7 @@ def summarise(
         and not fleet.problems
         and not looked.settling,
         workloads=rows,
-        gpus=() if isinstance(observation.gpus, Unknown) else tuple(_gpu(gpu, instances) for gpu in observation.gpus),
+        gpus=_gpus(observation, instances, before),
         ram=_ram(observation, instances) if any(b.reason is Reason.NoFreeMemory for b in plan.blocked) else None,
         problems=fleet.problems,
         degraded=(*degraded, *_unknowns(fleet, observation)),
@@ -182,6 +182,13 @@ def _wanted(workload: Workload | None, instances: Iterable[Instance], looked: Pa
     return wanted(workload, memory, looked.demand, present=there, now=looked.now).count
 
 
+def _gpus(observation: Observation, instances: Mapping[str, Instance], before: Summary | None) -> tuple[GpuStatus, ...]:
+    """All GPUs; as they were last seen while they cannot be."""
+    if isinstance(observation.gpus, Unknown):
+        return before.status.gpus if before is not None else ()
+    return tuple(_gpu(gpu, instances) for gpu in observation.gpus)
+
+
 def _gpu(gpu: Gpu, instances: Mapping[str, Instance]) -> GpuStatus:
     """One GPU with the parts of it that are held or promised."""
     held: dict[str, int] = {}
@@ -200,7 +207,13 @@ def _gpu(gpu: Gpu, instances: Mapping[str, Instance]) -> GpuStatus:
         if holder.slot is None
     ]
     return GpuStatus(
-        index=gpu.index, uuid=gpu.uuid, model=gpu.model, memory=gpu.memory, used=gpu.used, shares=(*ours, *others)
+        index=gpu.index,
+        uuid=gpu.uuid,
+        model=gpu.model,
+        memory=gpu.memory,
+        used=gpu.used,
+        shares=(*ours, *others),
+        cordoned=gpu.cordoned,
     )
 
 

@@ -10,7 +10,20 @@ from reconciler.model.source import Problem
 from tui.view.clean import line
 from tui.view.outlook import Change, Outlook
 from tui.view.paint import cut
-from tui.view.plan import alike, amount, bar, counted_parts, held, hosts, model, passes, several, tenants, together
+from tui.view.plan import (
+    alike,
+    amount,
+    bar,
+    cordon,
+    counted_parts,
+    held,
+    hosts,
+    model,
+    passes,
+    several,
+    tenants,
+    together,
+)
 
 LONGEST = 65536
 """Characters that a comment may have where pull requests are usually discussed."""
@@ -121,7 +134,8 @@ def _room(seen: Outlook) -> list[str]:
         return []
     cells: list[str] = []
     for label, gpu in groups:
-        who = ", ".join(f"{code(holding.holder)} {held(holding)}" for holding in tenants(gpu)) or "free"
+        who = ", ".join(f"{code(holding.holder)} {held(holding)}" for holding in tenants(gpu))
+        who = "; ".join(filter(None, [who, prose(cordon(gpu))])) or "free"
         each = " each" if several(label) else ""
         which = label.removeprefix("gpu ")
         cells.append(f"| {which} | {code(model(gpu))} | `{bar(gpu)}` | {amount(gpu)}{each} | {who} |")

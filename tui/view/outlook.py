@@ -124,6 +124,8 @@ class GpuOutlook:
     model: str
     memory: int
     """Bytes in all."""
+    cordoned: str = ""
+    """Why nothing may run on it; empty where it is well."""
     before: Moment
     after: Moment
 

@@ -103,7 +103,9 @@ def several(label: str) -> bool:
 
 def alike(gpus: Sequence[GpuOutlook]) -> Iterator[tuple[str, GpuOutlook]]:
     """The GPUs by index; neighbours that are in all the same as one: `gpu 2-7`."""
-    for _, group in groupby(gpus, key=lambda gpu: (gpu.node, gpu.model, gpu.memory, gpu.before, gpu.after)):
+    for _, group in groupby(
+        gpus, key=lambda gpu: (gpu.node, gpu.model, gpu.memory, gpu.cordoned, gpu.before, gpu.after)
+    ):
         first, *others = group
         if others and others[-1].index - first.index == len(others):
             yield f"{_machine(first)}gpu {first.index}-{others[-1].index}", first
@@ -133,6 +135,11 @@ def held(holding: Holding) -> str:
         return text  # its file says so, or nobody knows
     off = f" ±{holding.within * 100:.0f} %" if holding.within is not None and holding.basis == "estimated" else ""
     return f"{text} ({holding.basis}{off})"
+
+
+def cordon(gpu: GpuOutlook | HostOutlook) -> str:
+    """`cordoned: XID 79, …`; empty where it is well."""
+    return f"cordoned: {line(gpu.cordoned)}" if isinstance(gpu, GpuOutlook) and gpu.cordoned else ""
 
 
 def tenants(gpu: GpuOutlook | HostOutlook) -> tuple[Holding, ...]:
@@ -245,7 +252,8 @@ def _room(seen: Outlook, *, width: int, colour: bool) -> list[str]:
     lines: list[str] = []
     for head, (_, gpu) in zip(heads, groups, strict=True):
         # kept together: a name and what it holds
-        who = ", ".join(f"{holding.holder} {held(holding)}".replace(" ", _TIED) for holding in tenants(gpu)) or "free"
+        who = ", ".join(f"{holding.holder} {held(holding)}".replace(" ", _TIED) for holding in tenants(gpu))
+        who = "; ".join(filter(None, [who, cordon(gpu)])) or "free"
         beside = indent + 24 <= width
         at = indent if beside else 6
         texts = [text.replace(_TIED, " ") for text in wrap(who, width=width - at, indent="")]

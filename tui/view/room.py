@@ -69,7 +69,14 @@ def _gpu(gpu: Gpu, before: Mapping[str, Launch], after: Mapping[str, Launch]) ->
     if was.used < gpu.used:
         was = Moment(used=gpu.used, holdings=was.holdings)
     return GpuOutlook(
-        node=gpu.node, index=gpu.index, uuid=gpu.uuid, model=gpu.model, memory=gpu.memory, before=was, after=will
+        node=gpu.node,
+        index=gpu.index,
+        uuid=gpu.uuid,
+        model=gpu.model,
+        memory=gpu.memory,
+        cordoned=line(gpu.cordoned),
+        before=was,
+        after=will,
     )
 
 

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from reconciler.model.status import Event, GpuStatus, HostStatus, Reason, Status, WorkloadStatus
+from reconciler.model.status import Event, GpuStatus, HostStatus, Meters, Reason, Status, WorkloadStatus
 from tui.view.clean import line
 from tui.view.paint import Cell, Style, bar, columns, cut, gib, paint, span, wrap
 
 _NAMED = 2**30 // 20
 """Bytes that are worth naming: what would not print as 0.0 GiB."""
+STALE = 7.0
+"""Seconds after which what a driver said is old: it is asked every two seconds, and may take five."""
 _HEAD = ("NAME", "STATE", "READY", "ENGINE", "GPU", "PORT", "RESTARTS", "SINCE")
 
 
@@ -87,20 +89,47 @@ def status_text(status: Status, *, width: int, colour: bool, only: str | None = 
 
 
 def room(status: Status, *, width: int, colour: bool) -> list[str]:
-    """Each GPU with who holds it, and host memory where somebody waits for it."""
-    rows = [_held(f"gpu {gpu.index}", line(gpu.model).removeprefix("NVIDIA "), gpu) for gpu in status.gpus]
-    rows += [_held("host", "memory", status.ram)] if status.ram else []
-    return columns(rows, width=width, colour=colour)
+    """Each GPU with what its sensors say, who holds it and why nothing may run on it; host memory where it is short."""
+    held: list[tuple[str, str, GpuStatus | HostStatus, str, str]] = [
+        (
+            f"gpu {gpu.index}",
+            line(gpu.model).removeprefix("NVIDIA "),
+            gpu,
+            metered(status.meters.get(gpu.uuid), status.now),
+            gpu.cordoned,
+        )
+        for gpu in status.gpus
+    ]
+    held += [("host", "memory", status.ram, "", "")] if status.ram else []
+    meters = any(said for *_, said, _ in held)
+    rows = [_held(label, model, of, said if meters else None, cordoned) for label, model, of, said, cordoned in held]
+    found: list[str] = []
+    for (*_, cordoned), text in zip(held, columns(rows, width=width, colour=colour), strict=True):
+        why = wrap(f"cordoned: {line(cordoned)}", width=width, indent="    ") if cordoned else []
+        found += [text, *(paint(part, "bad", colour=colour) for part in why)]
+    return found
 
 
-def _held(label: str, model: str, of: GpuStatus | HostStatus) -> list[Cell]:
+def metered(meters: Meters | None, now: float) -> str:
+    """`98 % 64 °C 310 W`, and how old that is where it is not of this moment."""
+    if meters is None:
+        return ""
+    parts = [f"{meters.busy} %"] if meters.busy is not None else []
+    parts += [f"{meters.celsius} °C"] if meters.celsius is not None else []
+    parts += [f"{meters.watts:.0f} W"] if meters.watts is not None else []
+    parts += [f"{span(now - meters.at)} ago"] if now - meters.at >= STALE else []
+    return " ".join(parts)
+
+
+def _held(label: str, model: str, of: GpuStatus | HostStatus, said: str | None, cordoned: str) -> list[Cell]:
     shares = ", ".join(f"{line(share.holder)} {gib(share.memory)}" for share in of.shares) or "free"
     held = max(of.used, sum(share.memory for share in of.shares))
     return [
-        Cell(text=label),
+        Cell(text=label, style="bad" if cordoned else ""),
         Cell(text=model),
         Cell(text=bar(held, of.memory)),
         Cell(text=f"{gib(of.used)} of {gib(of.memory)} GiB"),
+        *([] if said is None else [Cell(text=said)]),
         Cell(text=shares, style="dim"),
     ]
 
