@@ -164,8 +164,7 @@ class GpuStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Meters:
-    """What the sensors of a GPU say; None where it has none, or its driver does not tell. For people: no plan is made
-    of it."""
+    """What the sensors of a GPU say, for people: no plan is made of it. None where its driver does not tell."""
 
     at: float
     """When they were read, seconds of CLOCK_MONOTONIC."""

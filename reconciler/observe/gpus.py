@@ -1,6 +1,6 @@
 """The GPUs, behind one question: NVIDIA's and AMD's, those of an inventory, or none.
 
-One thread asks the drivers, as they may hang; the event loop only ever reads the last answer, and says so when it is old.
+One thread asks the drivers, as they may hang; the event loop only reads the last answer, and says so when it is old.
 """
 
 import threading

@@ -153,10 +153,12 @@ class Nvidia:
         """A handle, and what cannot change."""
         nvml = self._nvml
         handle: Any = nvml.ask("nvmlDeviceGetHandleByIndex", index)
-        uuid: Any = handle if isinstance(handle, Refusal) else nvml.ask("nvmlDeviceGetUUID", handle)
-        model: Any = uuid if isinstance(uuid, Refusal) else nvml.ask("nvmlDeviceGetName", handle)
-        if isinstance(model, Refusal):
-            return model
+        if isinstance(handle, Refusal):
+            return handle
+        uuid: Any = nvml.ask("nvmlDeviceGetUUID", handle)
+        model: Any = nvml.ask("nvmlDeviceGetName", handle)
+        if isinstance(uuid, Refusal) or isinstance(model, Refusal):
+            return uuid if isinstance(uuid, Refusal) else model
         nvml.watch(handle, uuid)
         gpu = Gpu(
             index=index,
