@@ -36,7 +36,7 @@ class Amd:
         used = {bus: _number(device, "mem_info_vram_used") for bus, device in devices.items()}
         self._look_for_holders(tuple((amount or 0) // _MATERIAL for amount in used.values()))
         seen: list[Sighting] = []
-        for index, (bus, device) in enumerate(devices.items(), first):
+        for bus, device in devices.items():
             gpu, total = self._known.get(bus), _number(device, "mem_info_vram_total")
             unique = _text(device, "unique_id")
             if total is None or used[bus] is None or not unique:
@@ -46,7 +46,7 @@ class Amd:
                 continue
             node = _number(device, "numa_node")
             gpu = self._known[bus] = Gpu(
-                index=index,
+                index=first + len(seen),
                 uuid=f"GPU-{unique}",
                 model=_model(device),
                 maker="amd",

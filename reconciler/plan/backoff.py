@@ -22,6 +22,7 @@ OURS = frozenset(
         Reason.Moved,
         Reason.Idle,
         Reason.Lost,
+        Reason.GpuCordoned,
     }
 )
 """Ends that are no failure of the engine: we had asked for them, or the machine went down under it."""

@@ -39,7 +39,7 @@ from reconciler.plan.words import ended, in_a_row
 
 _CLEAN = Strikes()
 """What is owed where nothing failed."""
-_BACK = {Reason.Preempted: "there is room again", Reason.Moved: ""}
+_BACK = {Reason.Preempted: "there is room again", Reason.Moved: "", Reason.GpuCordoned: ""}
 """What is said of a start where the last run had given way."""
 
 

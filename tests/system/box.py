@@ -31,6 +31,8 @@ class Box:
         self.state = place / "state"
         self.log = place / "daemon.log"
         self.inventory = place / "inventory.yaml"
+        self.env: dict[str, str] = {}
+        """What the daemon's environment has more than ours."""
         self.fleet.mkdir(parents=True)
         self.client = Client(str(place / "s.sock"), timeout=LATEST)
         self.process: subprocess.Popen[bytes] | None = None
@@ -78,7 +80,12 @@ class Box:
         """Start it, and wait until it has looked once. `before` is a program that becomes it."""
         with open(self.log, "ab") as log:
             self.process = process = subprocess.Popen(
-                [*before, *self.argv()], stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT
+                [*before, *self.argv()],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=ROOT,
+                env={**os.environ, **self.env},
             )
         if answers:
             eventually(lambda: self.look() or process.poll() is not None, within=LATEST, what="the daemon answers")
