@@ -7,34 +7,23 @@ import shutil
 import sqlite3
 import stat
 import sys
-import time
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
-from typing import Literal, NamedTuple
 
+from reconciler.cli.doctor_gpus import exposed, gpus
+from reconciler.cli.finding import Finding, Level
 from reconciler.cli.places import Places, places
 from reconciler.cli.screen import Screen
 from reconciler.client import Client
 from reconciler.model.errors import ApiError
 from reconciler.model.fleet import Fleet
-from reconciler.model.observation import Unknown
 from tui.view.clean import line
 from tui.view.paint import Style, counted, gib, paint
 
-Level = Literal["ok", "warn", "bad"]
 _STYLES: dict[Level, Style] = {"ok": "good", "warn": "busy", "bad": "bad"}
 _LEAST_DISK = 2**30
 _LEAST_WATCHES = 8192
 _LEAST_INSTANCES = 16
-
-
-class Finding(NamedTuple):
-    """One check's result."""
-
-    level: Level
-    what: str
-    mend: str = ""
-    """The command, or the deed, that mends it."""
 
 
 def doctor(chosen: argparse.Namespace) -> int:
@@ -55,7 +44,7 @@ def examine(where: Places) -> Iterator[Finding]:
     checks: tuple[Callable[[], Iterator[Finding]], ...] = (
         _versions,
         _engines,
-        _gpus,
+        gpus,
         _inotify,
         lambda: state(where.state),
         lambda: secrets(where.state),
@@ -85,21 +74,6 @@ def _engines() -> Iterator[Finding]:
         yield Finding("ok", f"vLLM: {vllm}")
     else:
         yield Finding("warn", "vLLM: not on PATH; models with `engine: vllm` cannot start", "pip install vllm")
-
-
-def _gpus() -> Iterator[Finding]:
-    from reconciler.observe.gather import offline
-
-    seen = offline((), time.monotonic)
-    if isinstance(seen.gpus, Unknown):
-        yield Finding("bad", f"GPUs: {seen.gpus.reason}", "nvidia-smi")
-    elif seen.gpus:
-        driver = f", driver {seen.host.driver}" if seen.host.driver else ""
-        yield Finding("ok", f"GPUs: {', '.join(f'{gpu.model} {gib(gpu.memory)} GiB' for gpu in seen.gpus)}{driver}")
-    else:
-        yield Finding("warn", "GPUs: none; models run on the CPU")
-    if isinstance(seen.ports, Unknown):
-        yield Finding("bad", f"listening ports: {seen.ports.reason}")
 
 
 def _inotify() -> Iterator[Finding]:
@@ -155,14 +129,15 @@ def daemon(where: Places) -> Iterator[Finding]:
     client = Client(where.socket)
     try:
         info = client.info()
-        degraded = client.status().degraded
+        status = client.status()
     except ApiError as error:
         level: Level = "warn" if isinstance(error.__cause__, FileNotFoundError | ConnectionRefusedError) else "bad"
         yield Finding(level, f"daemon: {error}", "holdfast up" if level == "warn" else "")
         return
     yield Finding("ok", f"daemon: pid {info.pid}, version {info.version}, fleet {info.root}")
-    for text in degraded:
+    for text in status.degraded:
         yield Finding("bad", f"daemon: {text}")
+    yield from exposed(status)
 
 
 def fleet(root: str) -> Iterator[Finding]:

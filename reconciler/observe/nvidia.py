@@ -299,6 +299,20 @@ class Nvidia:
         return tuple(Holder(pid=pid, name=processes.name(pid), memory=held[pid]) for pid in sorted(held))
 
 
+def persistence() -> dict[int, bool]:
+    """Whether each card keeps its driver loaded while nobody uses it; without those that do not say."""
+    nvml, found = Nvml(), dict[int, bool]()
+    if nvml.open() is not None:
+        return found
+    for index in range(nvml.known("nvmlDeviceGetCount") or 0):
+        handle = nvml.known("nvmlDeviceGetHandleByIndex", index)
+        mode = None if handle is None else nvml.known("nvmlDeviceGetPersistenceMode", handle)
+        if mode is not None:
+            found[index] = bool(mode)
+    nvml.close()
+    return found
+
+
 def _of(xid: int) -> str:
     """`XID 79, it has fallen off the bus`."""
     return f"XID {xid}, {_XIDS[xid]}"

@@ -2,14 +2,19 @@
 
 import json
 import os
+import socket as sockets
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 
 from reconciler.cli.doctor import daemon, fleet, secrets, state
+from reconciler.cli.doctor_gpus import cards, exposed
 from reconciler.cli.places import Places
-from tests.api.daemon import status
+from reconciler.model.observation import Gpu
+from reconciler.model.status import Replica
+from tests.api.daemon import status, workload
 
 GOOD = "kind: Service\nname: tiny\ncommand: [sleep, infinity]\n"
 CHAT = "kind: Model\nname: chat\nsource: hf:Qwen/Qwen3-8B\nengine: vllm\ngpus: 1\nmemory: 20GiB\ncontext: 8192\n"
@@ -120,3 +125,38 @@ def test_doctor_tells_a_daemon_that_is_down_from_one_that_is_ill(tmp_path, recor
 
 def test_doctor_looks_at_the_disk_where_the_state_will_be(tmp_path):
     assert [one.level for one in state(str(tmp_path / "not" / "yet"))][-1] in ("ok", "warn")
+
+
+def test_doctor_tells_what_stands_in_the_way_of_gpus(tmp_path):
+    card = Gpu(index=0, uuid="GPU-a", model="NVIDIA L4", memory=24 * 2**30, used=0)
+    assert [(one.level, one.what) for one in cards((card,), {0: True})][:1] == [("ok", "persistence mode is on")]
+    loose, *_ = cards((card,), {0: False, 1: True})
+    assert (loose.level, "gpu 0: persistence mode is off" in loose.what) == ("warn", True)
+    sick, *_ = cards((replace(card, cordoned="XID 79"),), {})
+    assert (sick.level, sick.what, sick.mend) == ("bad", "gpu 0 is cordoned: XID 79", "nvidia-smi -q -i GPU-a")
+    amd = replace(card, maker="amd")
+    assert [one.level for one in cards((amd,), {}, kfd=str(tmp_path / "kfd"))] == ["bad"]
+    (tmp_path / "kfd").touch()
+    assert [*cards((amd,), {}, kfd=str(tmp_path / "kfd"))] == []
+
+
+def test_doctor_asks_for_the_container_toolkit_where_there_is_docker(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    card = Gpu(index=0, uuid="GPU-a", model="NVIDIA L4", memory=24 * 2**30, used=0)
+    assert [*cards((card,), {})] == []
+    for name, level in (("docker", "warn"), ("nvidia-ctk", "ok")):
+        (tmp_path / name).write_text("#!/bin/sh\n")
+        (tmp_path / name).chmod(0o755)
+        assert [one.level for one in cards((card,), {})] == [level]
+
+
+def test_doctor_finds_engines_that_others_can_reach():
+    with sockets.create_server(("127.0.0.1", 0)) as ours, sockets.create_server(("0.0.0.0", 0)) as open_:
+        rows = {}
+        for name, listener in (("mine", ours), ("open", open_)):
+            port = listener.getsockname()[1]
+            replica = Replica(slot=f"{name}/0", state="ready", pid=1, port=port)
+            rows[name] = replace(workload(name), replicas=(replica,))
+        (found,) = exposed(status(*rows.values()))
+    assert found.level == "warn"
+    assert found.what.startswith("open/0 listens on port ")

@@ -114,6 +114,11 @@ def test_an_engine_sees_its_gpus_and_no_others() -> None:
     on_cpu = launched(fleet("kind: Model\nname: a\nsource: file:/a.gguf\ngpus: 0"))
     assert isinstance(on_cpu, Launch)
     assert not on_cpu.env["CUDA_VISIBLE_DEVICES"]
+    amd = tuple(replace(gpu(index), maker="amd") for index in (1, 3))
+    made = launched(fleet("kind: Model\nname: a\nsource: file:/a.gguf"), gpus=amd)
+    assert isinstance(made, Launch)
+    assert made.env["ROCR_VISIBLE_DEVICES"] == "GPU-1,GPU-3"
+    assert "CUDA_VISIBLE_DEVICES" not in made.env, "HIP takes it for indices"
 
 
 def test_a_models_own_environment_wins_and_the_node_says_where_weights_go() -> None:

@@ -32,8 +32,8 @@ from reconciler.observe.amd import Amd
 changes = []
 began = time.monotonic()
 amd = Amd(clock=time.monotonic, drm=sys.argv[2] + "/drm", proc=sys.argv[2] + "/proc")
-gpus = Gpus(sys.argv[1], amd=amd, clock=time.monotonic, on_change=lambda: changes.append(1), interval=0.01, deadline=0.3,
-            quiet=0.5)
+gpus = Gpus(sys.argv[1], amd=amd, clock=time.monotonic, on_change=lambda: changes.append(1),
+            interval=0.01, deadline=0.3, quiet=0.5)
 gpus.start()
 waited = time.monotonic() - began
 for line in sys.stdin:
@@ -111,7 +111,14 @@ def test_every_card_is_seen_with_what_is_on_it(library, driver):
     gib = 141 * 1024 * MIB
     holder = {"pid": me, "name": processes.name(me), "memory": 500 * MIB, "slot": None}
     other = {"pid": 1, "name": processes.name(1), "memory": 0, "slot": None}
-    card = {"model": "NVIDIA H200", "node": "", "memory": gib, "maker": "nvidia", "part": False, "cordoned": ""}
+    card: dict[str, object] = {
+        "model": "NVIDIA H200",
+        "node": "",
+        "memory": gib,
+        "maker": "nvidia",
+        "part": False,
+        "cordoned": "",
+    }
     card["numa"] = None
     first = {"index": 0, "uuid": "GPU-a", **card, "used": 512 * MIB, "links": [1]}
     second = {"index": 1, "uuid": "GPU-b", **card, "used": 0, "links": [0]}

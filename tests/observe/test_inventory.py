@@ -52,6 +52,10 @@ cards = st.builds(
     model=words,
     memory=st.integers(0, 2**50),
     used=st.integers(0, 2**50),
+    maker=st.sampled_from(["nvidia", "amd"]),
+    part=st.booleans(),
+    numa=st.none() | st.integers(0, 7),
+    cordoned=st.just("") | words,
     links=st.lists(st.integers(0, 7), max_size=3).map(tuple),
 )
 machines = st.builds(

@@ -322,3 +322,23 @@ def test_an_adapter_is_a_name_where_its_engine_has_it() -> None:
     on = machine(instance(one, "a/0", port=9000), instance(both, "a/1", port=9001))
     seen = status(f"{lora}{law}, {sql}]", on).workloads["a"]
     assert [each.names for each in seen.endpoints] == [("a", "b", "sql"), ("a", "b", "law", "sql")]
+
+
+def test_gpus_that_cannot_be_seen_are_shown_as_they_were() -> None:
+    first = summary(TINY, machine(gpus=(gpu(0, used=9),)))
+    blind = machine(gpus=Unknown(reason="the driver has not answered for 7 s"))
+    after = summary(TINY, blind, before=first)
+    assert after.status.gpus == first.status.gpus != ()
+    assert after.status.degraded == ("cannot see gpus: the driver has not answered for 7 s",)
+    assert summary(TINY, blind).status.gpus == ()
+
+
+def test_a_cordon_is_told_when_it_comes_changes_and_goes() -> None:
+    well = gpu(0)
+    sick, mending = (replace(well, cordoned=why) for why in ("XID 79", "XID 79 (it answers again)"))
+    news = said(TINY, *(machine(gpus=(one,)) for one in (well, sick, sick, mending, well, well)))
+    assert [line for line in news if "gpu" in line] == [
+        "error gpu 0 GpuCordoned: is cordoned: XID 79",
+        "warning gpu 0 GpuCordoned: is cordoned: XID 79 (it answers again)",
+        "info gpu 0 Recovered: is taken back: it is well again, after XID 79 (it answers again)",
+    ]

@@ -7,7 +7,17 @@ from typing import Any
 import pytest
 
 from reconciler.model.source import Problem
-from reconciler.model.status import Condition, Event, GpuShare, HostStatus, Reason, Replica, Status, WorkloadStatus
+from reconciler.model.status import (
+    Condition,
+    Event,
+    GpuShare,
+    HostStatus,
+    Meters,
+    Reason,
+    Replica,
+    Status,
+    WorkloadStatus,
+)
 from tests.api.daemon import GPUS, status, workload
 from tests.plan.world import GIB
 from tui.view.status import event_text, state, status_text, transition
@@ -74,6 +84,21 @@ def test_host_memory_is_shown_where_somebody_waits_for_it():
         replace(MIXED, ram=HostStatus(memory=64 * GIB, used=20 * GIB, shares=(held,))), width=80, colour=False
     )
     assert "host   memory  ▇▇▇▇▇▁▁▁▁▁  20.0 of 64.0 GiB" in text
+
+
+def test_a_gpu_shows_what_its_sensors_say_how_old_that_is_and_why_nothing_may_run_on_it():
+    (first,) = GPUS
+    sick = replace(first, index=1, uuid="GPU-1", cordoned="XID 79, it has fallen off the bus")
+    meters = {
+        "GPU-0": Meters(at=199.0, busy=97, celsius=64, watts=312.4),
+        "GPU-1": Meters(at=160.0, celsius=40),
+    }
+    text = status_text(status(gpus=(replace(first, shares=()), sick), meters=meters), width=120, colour=False)
+    assert text.splitlines()[-3:] == [
+        "gpu 0  H200  ▇▇▇▇▁▁▁▁▁▁  62.0 of 141.0 GiB  97 % 64 °C 312 W  free",
+        "gpu 1  H200  ▇▇▇▇▁▁▁▁▁▁  62.0 of 141.0 GiB  40 °C 40s ago     chat/0 60.0, pid 7 x 1.0",
+        "    cordoned: XID 79, it has fallen off the bus",
+    ]
 
 
 def test_a_fleet_at_120_columns_says_the_same_in_fewer_lines():
