@@ -146,7 +146,7 @@ class Arrangement:
             return NoRoom(reason=Reason.NoFreeMemory, detail=self._short(slot, workload, size))
         count = "one gpu" if size.gpus == 1 else f"{size.gpus} gpus"
         wish = f"needs {count} {_amount(size, workload)}"
-        cordoned = [f"{_called(gpu)}: cordoned ({gpu.cordoned})" for gpu in self.draft.observation.cordoned]
+        cordoned = [f"{_called(gpu)}: cordoned" for gpu in self.draft.observation.cordoned]
         if not self.draft.cards:
             why = "; ".join(cordoned) or "this machine has none"
             return NoRoom(reason=Reason.NoFreeGpu, detail=f"needs {count}{'; ' if cordoned else ', and '}{why}")

@@ -59,7 +59,7 @@ embed/0; chat/0 goes on as it was (gpu 0 is cordoned: {WHY}))
             then
             stop chat/0: GpuCordoned (gpu 0 is cordoned: {WHY})
             blocked embed/0: NoFreeGpu (needs one gpu with 20.0 GiB free; gpu 1: 4.0 GiB of 24.0 GiB free beside \
-chat/0; gpu 0: cordoned ({WHY}))
+chat/0; gpu 0: cordoned)
             then
             start chat/0 on gpu 1 port 9000: GpuCordoned
         """,
@@ -70,7 +70,7 @@ chat/0; gpu 0: cordoned ({WHY}))
         on=cordoned(ran(models("chat embed", 20), 2), 0),
         passes=f"""
             blocked chat/0: NoFreeGpu (needs one gpu with 20.0 GiB free; gpu 1: 4.0 GiB of 24.0 GiB free beside \
-embed/0; gpu 0: cordoned ({WHY}); chat/0 goes on as it was (gpu 0 is cordoned: {WHY}))
+embed/0; gpu 0: cordoned; chat/0 goes on as it was (gpu 0 is cordoned: {WHY}))
         """,
     ),
     Story(
@@ -79,7 +79,7 @@ embed/0; gpu 0: cordoned ({WHY}); chat/0 goes on as it was (gpu 0 is cordoned: {
         on=cordoned(ran(model("chat", 20), 2), 1),
         passes=f"""
             blocked embed/0: NoFreeGpu (needs one gpu with 20.0 GiB free; gpu 0: 4.0 GiB of 24.0 GiB free beside \
-chat/0; gpu 1: cordoned ({WHY}))
+chat/0; gpu 1: cordoned)
         """,
     ),
     Story(
@@ -87,7 +87,7 @@ chat/0; gpu 1: cordoned ({WHY}))
         fleet=model("chat", 20),
         on=cordoned(lambda: machine(gpus=cards(1)), 0),
         passes=f"""
-            blocked chat/0: NoFreeGpu (needs one gpu; gpu 0: cordoned ({WHY}))
+            blocked chat/0: NoFreeGpu (needs one gpu; gpu 0: cordoned)
         """,
     ),
     Story(
