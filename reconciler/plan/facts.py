@@ -123,3 +123,8 @@ class Facts:
 
 def _refused(refusal: Failure | None, source: str) -> bool:
     return refusal is not None and refusal.digest == source
+
+    def cordoned(self, launch: Launch) -> str:
+        """Why it cannot stay on its GPUs; empty where it can."""
+        found = (gpu for gpu in self.gpus(launch.gpus) if gpu.cordoned)
+        return next((f"gpu {gpu.index} is cordoned: {gpu.cordoned}" for gpu in found), "")

@@ -107,7 +107,7 @@ def _gpus(before: Status | None, after: Status) -> Iterator[Happening]:
                 severity=severity, subject=subject, reason=Reason.GpuCordoned, message=f"is cordoned: {gpu.cordoned}"
             )
         elif earlier and not gpu.cordoned:
-            text = f"is taken back: it is well again, after {earlier}"
+            text = "is taken back: it is well again"
             yield Happening(severity="info", subject=subject, reason=Reason.Recovered, message=text)
 
 

@@ -120,15 +120,13 @@ def _run(instance: Instance, workload: Workload, facts: Facts) -> Decision | Non
 def _running(instance: Instance, phase: Running, workload: Workload, facts: Facts, *, asked: bool) -> Decision | None:
     """What a running instance owes: a replacement, an update, or nothing but time."""
     slot, launch, readiness = instance.slot, instance.launch, phase.readiness
-    gpus = facts.gpus(launch.gpus)
-    probe = engines.probe(workload, gpus, launch.memory)
+    probe = engines.probe(workload, facts.gpus(launch.gpus), launch.memory)
     reason, detail = None, ""
     victim = facts.arrangement.victims.get(slot) if facts.arrangement is not None else None
     if victim is not None:
         return _give_way(instance, workload, victim, facts)
-    cordoned = next((gpu for gpu in gpus if gpu.cordoned), None)
-    if cordoned is not None:
-        reason, detail = Reason.GpuCordoned, f"gpu {cordoned.index} is cordoned: {cordoned.cordoned}"
+    if cordoned := facts.cordoned(launch):
+        reason, detail = Reason.GpuCordoned, cordoned
     elif asked:
         reason = Reason.RestartAsked
     elif launch.fingerprint != workload.fingerprint:
@@ -296,6 +294,8 @@ def _rest(instance: Instance, workload: Workload, facts: Facts) -> Decision | No
     if victim is not None:
         detail = f"for {', '.join(victim.gained) or 'others'}"
         return _let_go(launch, facts, workload.update, reason=Reason.Preempted, detail=detail)
+    if cordoned := facts.cordoned(launch):
+        return _let_go(launch, facts, workload.update, reason=Reason.GpuCordoned, detail=cordoned)
     if sleeps_on(instance, workload, facts.memory):
         return None
     changed = not suits(launch, workload)

@@ -77,7 +77,7 @@ embed/0; gpu 0: cordoned; chat/0 goes on as it was (gpu 0 is cordoned: {WHY}))
         situation="nothing new is put on a card that is cordoned, however empty it is",
         fleet=models("chat embed", 20),
         on=cordoned(ran(model("chat", 20), 2), 1),
-        passes=f"""
+        passes="""
             blocked embed/0: NoFreeGpu (needs one gpu with 20.0 GiB free; gpu 0: 4.0 GiB of 24.0 GiB free beside \
 chat/0; gpu 1: cordoned)
         """,
@@ -86,7 +86,7 @@ chat/0; gpu 1: cordoned)
         situation="every card is cordoned",
         fleet=model("chat", 20),
         on=cordoned(lambda: machine(gpus=cards(1)), 0),
-        passes=f"""
+        passes="""
             blocked chat/0: NoFreeGpu (needs one gpu; gpu 0: cordoned)
         """,
     ),

@@ -340,5 +340,5 @@ def test_a_cordon_is_told_when_it_comes_changes_and_goes() -> None:
     assert [line for line in news if "gpu" in line] == [
         "error gpu 0 GpuCordoned: is cordoned: XID 79",
         "warning gpu 0 GpuCordoned: is cordoned: XID 79 (it answers again)",
-        "info gpu 0 Recovered: is taken back: it is well again, after XID 79 (it answers again)",
+        "info gpu 0 Recovered: is taken back: it is well again",
     ]
