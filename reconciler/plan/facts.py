@@ -115,6 +115,11 @@ class Facts:
         good = {name: source for name, source in adapters.items() if not _refused(refusals.get(name), source)}
         return workload if good == adapters else replace(workload, adapters=good)
 
+    def cordoned(self, launch: Launch) -> str:
+        """Why it cannot stay on its GPUs; empty where it can."""
+        found = (gpu for gpu in self.gpus(launch.gpus) if gpu.cordoned)
+        return next((f"gpu {gpu.index} is cordoned: {gpu.cordoned}" for gpu in found), "")
+
     def gpus(self, uuids: Collection[str]) -> tuple[Gpu, ...]:
         """Those of these GPUs that can be seen, in order of index."""
         gpus = self.observation.gpus
@@ -123,8 +128,3 @@ class Facts:
 
 def _refused(refusal: Failure | None, source: str) -> bool:
     return refusal is not None and refusal.digest == source
-
-    def cordoned(self, launch: Launch) -> str:
-        """Why it cannot stay on its GPUs; empty where it can."""
-        found = (gpu for gpu in self.gpus(launch.gpus) if gpu.cordoned)
-        return next((f"gpu {gpu.index} is cordoned: {gpu.cordoned}" for gpu in found), "")

@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.model.observation import Gpu, Observation, Unknown
+from reconciler.model.observation import Gpu, Observation, Unknown, Wish
 from tests.plan.stories import Story, cards, model, models, placed, ran
-from tests.plan.world import gpu, machine
+from tests.plan.test_stories_sleep import A as SLEEPY
+from tests.plan.test_stories_sleep import sleeping, so
+from tests.plan.world import NOW, gpu, machine
 
 WHY = "XID 79, it has fallen off the bus; restart the machine"
 
@@ -119,6 +121,31 @@ chat/0; gpu 1: cordoned)
         passes="""
             blocked chat: Paused (paused: nothing is done to it; to go on, `holdfast resume` it or remove paused from \
 its file)
+        """,
+    ),
+    Story(
+        situation="a model sleeps on a card that is cordoned: it ends, as it could not be woken there",
+        fleet=SLEEPY,
+        on=cordoned(lambda: so(SLEEPY, sleeping("a"), count=2, a=0), 0),
+        passes=f"""
+            stop a/0: GpuCordoned (gpu 0 is cordoned: {WHY})
+            then
+            forget a/0: Idle
+            then
+            nothing to do
+        """,
+    ),
+    Story(
+        situation="a model that sleeps on a card that is cordoned is asked for: it is started elsewhere",
+        fleet=SLEEPY,
+        on=cordoned(lambda: so(SLEEPY, sleeping("a"), count=2, a=0), 0),
+        demand={"a": Wish(waiting=1, since=NOW)},
+        passes=f"""
+            stop a/0: GpuCordoned (gpu 0 is cordoned: {WHY})
+            then
+            start a/0 on gpu 1 port 9000: GpuCordoned
+            then
+            nothing to do
         """,
     ),
     Story(
