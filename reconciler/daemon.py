@@ -12,7 +12,7 @@ import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
-from reconciler import __version__
+from reconciler import __version__, engines
 from reconciler.act import logs, secrets
 from reconciler.act.perform import perform
 from reconciler.act.process import ProcessRuntime
@@ -26,7 +26,7 @@ from reconciler.model.errors import HoldfastError
 from reconciler.model.fleet import Fleet
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Unknown
-from reconciler.model.plan import Action, Sleep, Wake
+from reconciler.model.plan import Action, Cancel, Fetch, Sleep, Wake
 from reconciler.model.status import Event
 from reconciler.observe import host, inventory, ports, resident
 from reconciler.observe.gather import Look
@@ -34,6 +34,7 @@ from reconciler.observe.gpus import Gpus
 from reconciler.observe.headers import Headers
 from reconciler.observe.probes import Prober
 from reconciler.observe.resident import Residents
+from reconciler.observe.sources import Sources
 from reconciler.observe.statements import Statements
 from reconciler.observe.weighing import Weighing
 from reconciler.plan.happenings import Happening
@@ -128,6 +129,7 @@ class _Daemon:
         )
         self.weighing = Weighing(Headers(clock=time.monotonic, on_change=self._weighed), time.monotonic)
         self.residents = Residents(time.monotonic)
+        self.sources = Sources(time.monotonic, self._wake_from_thread)
         self.prober = Prober(clock=time.monotonic, on_change=self._changed)
         self.look = Look(
             instances=lambda: self.runtime.table,
@@ -136,6 +138,7 @@ class _Daemon:
             ports=ports.listening,
             prober=self.prober,
             weighing=self.weighing,
+            sources=self.sources,
             statements=Statements(self.logs.head, self._wake_from_thread),
             resident=lambda: self.residents.known,
             on_ready=self.runtime.note_ready,
@@ -161,7 +164,7 @@ class _Daemon:
         )
         self.desk = Desk(self.loop, info=info, events=self.events, logs=self.logs.stream, meters=self.gpus.meters)
         self.server = Server(self.desk, settings.socket)
-        self.revision: tuple[object, object] = (None, None)
+        self.revision: tuple[object, object, object] = (None, None, None)
         self.running: asyncio.AbstractEventLoop | None = None
         self.stale_revision = asyncio.Event()
 
@@ -238,10 +241,13 @@ class _Daemon:
     def _load(self) -> tuple[Fleet, float | None]:
         loaded = self.loader.load()
         fleet = loaded.fleet
-        seen = (fleet.workloads, fleet.revision.commit if fleet.revision else None)
-        if seen[0] is not self.revision[0] or seen[1] != self.revision[1]:
+        cache = fleet.node(host.look().name).cache
+        seen = (fleet.workloads, fleet.revision.commit if fleet.revision else None, cache)
+        if seen[0] is not self.revision[0] or seen[1:] != self.revision[1:]:
             self.revision = seen
             self.weighing.want({source for each in fleet.workloads.values() for source in headers.wanted(each)})
+            needed = {source for each in fleet.workloads.values() if (source := engines.fetched(each)) is not None}
+            self.sources.want(needed, cache.path if cache is not None else None)
             if fleet.revision is not None:
                 self.stale_revision.set()
         return fleet, loaded.look_again_at
@@ -252,6 +258,8 @@ class _Daemon:
         finally:
             if isinstance(action, Sleep | Wake):
                 await self.prober.ask(action.slot)  # what it takes is promised until it is seen what became of it
+            if isinstance(action, Fetch | Cancel):
+                await asyncio.to_thread(self.sources.look)  # before the next pass: it has begun, or has ended
 
     def _publish(self, summary: Summary, news: Sequence[Happening]) -> None:
         del summary

@@ -1,13 +1,29 @@
 """Carries out one action of a plan, as it stands. It decides nothing, and tries nothing twice."""
 
+import asyncio
 import os
 from collections.abc import Callable, Mapping
 from typing import Protocol, assert_never
 
+from reconciler.act import fetching
 from reconciler.act.engine import post
 from reconciler.model.errors import TerminalError
 from reconciler.model.kinds import SecretRef
-from reconciler.model.plan import Action, Attach, Detach, Drain, Forget, Launch, Sleep, Start, Stop, Update, Wake
+from reconciler.model.plan import (
+    Action,
+    Attach,
+    Cancel,
+    Detach,
+    Drain,
+    Fetch,
+    Forget,
+    Launch,
+    Sleep,
+    Start,
+    Stop,
+    Update,
+    Wake,
+)
 from reconciler.model.status import Reason
 
 
@@ -54,6 +70,11 @@ async def perform(action: Action, runtime: Runtime, secret: Callable[[str], str]
             await post(launch, action.request, Reason.SleepFailed)
         case Wake(launch=launch):
             await post(launch, action.request, Reason.WakeFailed)
+        case Fetch(token=token):
+            value = secret(token.secret) if isinstance(token, SecretRef) else token
+            await asyncio.to_thread(fetching.fetch, action, value)
+        case Cancel():
+            await asyncio.to_thread(fetching.cancel, action)
         case _:
             assert_never(action)
 

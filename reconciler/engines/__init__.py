@@ -10,7 +10,18 @@ from functools import lru_cache
 from typing import Literal
 
 from reconciler.engines import llamacpp, template, vllm
-from reconciler.engines.dialect import Attaching, Command, Dialect, Refusal, Unfit, Where, absolute, local_path, scheme
+from reconciler.engines.dialect import (
+    Attaching,
+    Command,
+    Dialect,
+    Refusal,
+    Unfit,
+    Where,
+    absolute,
+    cached_as,
+    local_path,
+    scheme,
+)
 from reconciler.engines.written import settings
 from reconciler.model.fleet import Needs, Workload, split_slot
 from reconciler.model.kinds import Engine, Model, Node, Service, Workable
@@ -86,6 +97,14 @@ def workload(spec: Workable, *, source: Source, directory: str, engines: Mapping
         live=live,
         adapters=adapters,
     )
+
+
+def fetched(what: Workload) -> str | None:
+    """What has to be in the cache before it starts, by the name it has there; None where there is nothing to fetch."""
+    spec = what.spec
+    if spec.kind == "Service" or (what.template is not None and not template.fetches(what.template)):
+        return None
+    return cached_as(spec.source, what.engine)
 
 
 def _service_refusal(spec: Service, places: list[str]) -> Unfit | None:
@@ -180,14 +199,21 @@ def launch(
     host: Host,
     node: Node,
     machine: str = "",
+    weights: str = "",
 ) -> Launch | Refusal:
-    """Everything needed to start one run at a place; or why it cannot run there. `machine`: empty for this one."""
+    """Everything needed to start one run at a place; or why it cannot run there.
+
+    `machine`: empty for this one; `weights`: where those lie that were fetched.
+    """
     spec = what.spec
-    where = Where(index=split_slot(slot)[1], gpus=gpus, memory=size.memory, port=port, host=host)
+    if spec.kind == "Model" and (scheme(spec.source) == "file" or not weights):
+        # of what nobody fetched, its name: its engine fetches it by itself, or the launch is for show
+        weights = local_path(spec.source, what.directory) if scheme(spec.source) == "file" else spec.source
+    where = Where(index=split_slot(slot)[1], gpus=gpus, memory=size.memory, port=port, host=host, weights=weights)
     if spec.kind == "Service":
         command = template.render_service(spec, where)
     elif what.template is not None:
-        command = template.render_model(what, spec, what.template, where)
+        command = template.render_model(spec, what.template, where)
     else:
         command = DIALECTS[what.engine].render(what, spec, where)
     if isinstance(command, Refusal):
@@ -287,6 +313,7 @@ __all__ = [
     "Refusal",
     "Unfit",
     "default_engine",
+    "fetched",
     "launch",
     "probe",
     "sizes_itself",

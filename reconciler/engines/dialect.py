@@ -13,6 +13,8 @@ from reconciler.model.plan import Launch, Request, Sleeper
 from reconciler.model.status import Reason
 
 LOOPBACK = "127.0.0.1"
+FETCHED = ("hf", "https", "modelscope")
+"""Schemes of sources that are fetched before an engine starts."""
 
 
 @noun
@@ -26,6 +28,8 @@ class Where:
     """Bytes on each of its GPUs; None: whole."""
     port: int | None
     host: Host
+    weights: str
+    """Where the model's weights lie: a file or a directory; of what an engine fetches by itself, its name."""
 
 
 class Command(NamedTuple):
@@ -110,10 +114,25 @@ def local_path(source: str, directory: str) -> str:
 
 def hub_parts(source: str) -> tuple[str, str | None, str | None]:
     """`hf:org/repo@rev/dir/file` → `org/repo`, `rev`, `dir/file`."""
-    org, _, rest = source.partition(":")[2].partition("/")
+    org, _, rest = pinned(source)[0].partition(":")[2].partition("/")
     repo, _, path = rest.partition("/")
     repo, _, revision = repo.partition("@")
     return f"{org}/{repo}", revision or None, path or None
+
+
+def pinned(source: str) -> tuple[str, str | None]:
+    """`https://…/a.gguf@sha256:…` → the source, and the digest that its file must have."""
+    plain, mark, digest = source.rpartition("@sha256:")
+    return (plain, f"sha256:{digest}") if mark else (source, None)
+
+
+def cached_as(source: str, engine: str) -> str | None:
+    """What is to be in the cache for it, by the name it has there; None where there is nothing to fetch."""
+    if scheme(source) not in FETCHED:
+        return None
+    if engine == "llamacpp" and scheme(source) != "https" and hub_parts(source)[2] is None:
+        return f"{source}/*.gguf"  # one file of those that are there
+    return source
 
 
 def visible_devices(where: Where) -> dict[str, str | SecretRef]:

@@ -6,7 +6,6 @@ from reconciler.engines.dialect import (
     Dialect,
     Refusal,
     Where,
-    hub_parts,
     local_path,
     scheme,
     visible_devices,
@@ -20,31 +19,12 @@ _ALL_LAYERS = "999"
 
 def _render(workload: Workload, model: Model, where: Where) -> Command | Refusal:
     server = where.host.programs.get("llama-server")
-    files: list[str] = []
-    kind = scheme(model.source)
-    if kind == "file":
-        files.append(local_path(model.source, workload.directory))
-        source = ["--model", files[0]]
-    elif server is None:
-        return Refusal(
-            reason=Reason.EngineMissing,
-            detail=f"cannot fetch {model.source}: the embedded llama.cpp reads local files only; "
-            "put llama-server on PATH, or download the file and write file:",
-        )
-    elif kind == "https":
-        source = ["--model-url", model.source]
-    else:
-        repo, revision, path = hub_parts(model.source)
-        if revision is not None:
-            return Refusal(
-                reason=Reason.NotSupported,
-                detail=f"cannot pin @{revision}: llama-server fetches the newest; download the file and write file:",
-            )
-        source = ["--hf-repo", repo, *(["--hf-file", path] if path else [])]
+    files = [where.weights]
     argv = [server] if server is not None else [where.host.python, "-m", "reconciler.act.llama_server"]
     # -np is always said, so that the context below belongs to one request and is not divided by a default
     parallel = model.parallel or 1
-    argv += [*source, "--alias", model.name, "--host", LOOPBACK, "--port", str(where.port), "-np", str(parallel)]
+    argv += ["--model", where.weights, "--alias", model.name, "--host", LOOPBACK, "--port", str(where.port)]
+    argv += ["-np", str(parallel)]
     argv += ["-ngl", _ALL_LAYERS if where.gpus else "0"]
     if model.context is not None:
         argv += ["-c", str(model.context * parallel)]
@@ -63,4 +43,4 @@ def _render(workload: Workload, model: Model, where: Where) -> Command | Refusal
     return Command(argv=(*argv, *model.args), env=visible_devices(where), files=tuple(files))
 
 
-DIALECT = Dialect(render=_render, sources=("file", "hf", "https"), cpu=True)
+DIALECT = Dialect(render=_render, sources=("file", "hf", "https", "modelscope"), cpu=True)

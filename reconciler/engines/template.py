@@ -5,12 +5,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from reconciler.engines.dialect import Command, Where, hub_parts, local_path, scheme, visible_devices
-from reconciler.model.fleet import Workload
+from reconciler.engines.dialect import Command, Where, hub_parts, scheme, visible_devices
 from reconciler.model.kinds import Engine, Model, SecretRef, Service
 
 _PLACE = re.compile(r"\{\{|\}\}|\{([a-z][\w.-]*)\}")
-_MODEL_NAMES = ("source", "port", "name", "index", "context", "parallel", "gpus")
+_MODEL_NAMES = ("source", "weights", "port", "name", "index", "context", "parallel", "gpus")
 _SERVICE_NAMES = ("port", "name", "index")
 
 
@@ -59,18 +58,19 @@ def _command(
     return argv, filled_env
 
 
-def render_model(workload: Workload, model: Model, engine: Engine, where: Where) -> Command:
+def render_model(model: Model, engine: Engine, where: Where) -> Command:
     """A model by its `kind: Engine`."""
-    files: tuple[str, ...] = ()
+    local = scheme(model.source) == "file" or fetches(engine)
+    files = (where.weights,) if local else ()
     if scheme(model.source) == "file":
-        files = (local_path(model.source, workload.directory),)
-        source = files[0]
+        source = where.weights
     elif scheme(model.source) in ("hf", "modelscope"):
         source = hub_parts(model.source)[0]
     else:
         source = model.source.removeprefix("ollama:")
     values: dict[str, Any] = {
         "source": source,
+        "weights": where.weights,
         "port": where.port,
         "name": model.name,
         "index": where.index,
@@ -81,6 +81,11 @@ def render_model(workload: Workload, model: Model, engine: Engine, where: Where)
     }
     argv, env = _command(engine.command, engine.env, values)
     return Command(argv=(*argv, *model.args), env={**visible_devices(where), **env}, files=files)
+
+
+def fetches(engine: Engine) -> bool:
+    """Whether weights are fetched for it: where its command says where they lie."""
+    return "weights" in places(engine)
 
 
 def render_service(service: Service, where: Where) -> Command:

@@ -8,7 +8,6 @@ from reconciler.engines.dialect import (
     Refusal,
     Where,
     hub_parts,
-    local_path,
     scheme,
     visible_devices,
 )
@@ -28,23 +27,14 @@ _SLEEPER = Sleeper(
 """Level 1: weights go to host memory, the KV cache is dropped."""
 
 
-def _source(source: str, directory: str) -> tuple[str, str | None]:
-    """What vLLM calls the model, and its revision."""
-    if scheme(source) == "file":
-        return local_path(source, directory), None
-    repo, revision, _ = hub_parts(source)
-    return repo, revision
-
-
 def _render(workload: Workload, model: Model, where: Where) -> Command | Refusal:
     program = where.host.programs.get("vllm")
     if program is None:
         return Refusal(reason=Reason.EngineMissing, detail="cannot find vllm on PATH; install it, or choose an engine")
     if hub_parts(model.source)[2] is not None and scheme(model.source) != "file":
         return Refusal(reason=Reason.NotSupported, detail="cannot serve one file of a repository; write hf:org/repo")
-    name, revision = _source(model.source, workload.directory)
-    argv = [program, "serve", name, "--host", LOOPBACK, "--port", str(where.port), "--served-model-name", model.name]
-    argv += ["--revision", revision] if revision else []
+    argv = [program, "serve", where.weights, "--host", LOOPBACK, "--port", str(where.port)]
+    argv += ["--served-model-name", model.name]
     for flag, value in (
         ("--max-model-len", model.context),
         ("--max-num-seqs", model.parallel),
@@ -59,14 +49,17 @@ def _render(workload: Workload, model: Model, where: Where) -> Command | Refusal
         least = min(gpu.memory for gpu in where.gpus)
         share = _WHOLE if where.memory is None else min(_WHOLE, where.memory / least)
         argv += ["--gpu-memory-utilization", f"{share:.4f}"]
-    files = [name] if scheme(model.source) == "file" else []
+    files = [where.weights]
     env: dict[str, str | SecretRef] = visible_devices(where)
     if model.adapters:
         argv += vllm_adapters.flags(workload.adapters, places=len(model.adapters))
         files += vllm_adapters.files(workload.adapters)
         env.update(vllm_adapters.ENV)
-    if vllm_adapters.hub(model) == "modelscope":
-        env["VLLM_USE_MODELSCOPE"] = "True"
+    if any(scheme(source) != "file" for source in workload.adapters.values()):
+        if vllm_adapters.hub(model) == "modelscope":
+            env["VLLM_USE_MODELSCOPE"] = "True"
+    else:
+        env["HF_HUB_OFFLINE"] = "1"  # all is here: a hub that cannot be reached must not keep it from starting
     sleeper = _SLEEPER if model.idle_action == "sleep" else None
     if sleeper is not None:
         argv.append("--enable-sleep-mode")

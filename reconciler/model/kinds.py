@@ -16,8 +16,8 @@ from reconciler.model.quick import Quick
 NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 _PLAIN_SOURCE = r"^(hf:[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+(/[A-Za-z0-9_./-]+)?|file:/[A-Za-z0-9_./-]+)$"
 _SOURCE = re.compile(
-    r"hf:[\w.-]+/[\w.-]+(@[\w.-]+)?(/[\w./-]+)?"
-    r"|modelscope:[\w.-]+/[\w.-]+(@[\w.-]+)?(/[\w./-]+)?"
+    r"hf:[\w.-]+/[\w.-]+(@[\w.-]+)?(/[\w./-]+(@sha256:[0-9a-f]{64})?)?"
+    r"|modelscope:[\w.-]+/[\w.-]+(@[\w.-]+)?(/[\w./-]+(@sha256:[0-9a-f]{64})?)?"
     r"|ollama:[\w./-]+(:[\w.-]+)?"
     r"|file:\S.*"
     r"|https://\S+"
@@ -245,7 +245,8 @@ class Model(Runs):
 
     kind: Literal["Model"] = "Model"
     source: Fetchable
-    """`hf:org/repo[@rev][/file]`, `modelscope:…`, `ollama:name:tag`, `file:path` (relative to this file) or `https://…`."""
+    """`hf:org/repo[@rev][/file]`, `modelscope:…`, `https://…`, `file:path` (relative to this file) or
+    `ollama:name:tag`. `@sha256:…` behind a file pins its digest."""
     engine: Name | None = None
     """`llamacpp`, `vllm`, or the name of a `kind: Engine`; by default llamacpp for a .gguf file, else vllm."""
     context: int | None = Field(default=None, ge=1, le=2**31 - 1)
@@ -303,8 +304,9 @@ class Engine(Resource):
 
     kind: Literal["Engine"] = "Engine"
     command: Texts = Field(min_length=1)
-    """Program and arguments, run without a shell. Filled in: `{source}` `{port}` `{name}` `{index}` `{context}`
-    `{parallel}` `{gpus}` and `{params.key}`; an argument that names a value not given is left out; `{{` is a brace."""
+    """Program and arguments, run without a shell. Filled in: `{source}` `{weights}` (fetched first; where they lie)
+    `{port}` `{name}` `{index}` `{context}` `{parallel}` `{gpus}` and `{params.key}`; an argument that names a value not
+    given is left out; `{{` is a brace."""
     env: Env = Field(default_factory=dict)
     """Environment variables of every instance; a model's own `env` wins."""
     health: str = Field(default="/health", pattern=r"^/\S*$")
@@ -319,9 +321,11 @@ class Cache(Spec):
     """Where weights are kept."""
 
     path: str = Field(pattern=r"^/")
-    """Directory that engines download weights to, an absolute path."""
+    """Directory that weights are fetched to, an absolute path."""
     size: Size | None = None
-    """What the directory should stay under; `holdfast doctor` says when it does not."""
+    """What the directory stays under: what does not fit is not fetched, and `holdfast models prune` makes room."""
+    token: SecretRef | None = None
+    """What hubs are shown where a model's own `env` has no HF_TOKEN (MODELSCOPE_API_TOKEN): `{secret: hf-token}`."""
 
 
 class Node(Resource):
@@ -335,7 +339,7 @@ class Node(Resource):
     ports: str = live("9000-9999", pattern=r"^\d{1,5}-\d{1,5}$")
     """Range that instances' ports are leased from."""
     cache: Cache | None = None
-    """Where weights are kept; the engines' own default when not given."""
+    """Where weights are kept; where Hugging Face's own tools keep theirs when not given."""
 
     @field_validator("ports")
     @classmethod

@@ -7,6 +7,7 @@ from typing import Literal
 from reconciler.model.fleet import digest
 from reconciler.model.plan import Launch, Strikes
 from reconciler.model.status import Reason
+from reconciler.model.stored import Stored
 from reconciler.model.weights import Unreadable, Weights
 
 
@@ -247,6 +248,8 @@ class Observation:
         default_factory=dict[str, "Weights | Unreadable | Unknown"]
     )
     """By source (`file:` ones by their absolute path): what the headers tell of model files."""
+    sources: Mapping[str, Stored | Unknown] = field(default_factory=dict[str, "Stored | Unknown"])
+    """By source: whether its weights are on this machine. A source not in it was not looked for, and is taken to be."""
     reading: frozenset[str] = frozenset()
     """Sources whose headers are being read for the first time."""
     stated: Mapping[str, int] = field(default_factory=dict[str, int])

@@ -6,6 +6,7 @@ from typing import Literal
 
 from reconciler.model.kinds import SecretRef
 from reconciler.model.noun import noun
+from reconciler.model.quantity import print_size
 from reconciler.model.status import Reason
 
 
@@ -286,7 +287,48 @@ class Wake:
         return _line("wake", self.slot, self.reason, self.detail, f"on gpu {','.join(map(str, self.launch.indices))}")
 
 
-Action = Start | Drain | Stop | Update | Attach | Detach | Sleep | Wake | Forget
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetch:
+    """Have the weights of a source brought to this machine. Returns when that has begun: how far it is, is observed."""
+
+    slot: str
+    """For whom, of those that wait for it."""
+    source: str
+    cache: str | None
+    """`Node.cache.path`; None: where Hugging Face's tools keep theirs."""
+    limit: int | None = None
+    """Bytes that the cache stays under."""
+    size: int | None = None
+    """Bytes, where the headers have told."""
+    token: str | SecretRef | None = None
+    """What the hub is shown. Never part of any text."""
+    reason: Reason
+    detail: str = ""
+    """How the last fetch of it ended."""
+    kind: Literal["fetch"] = "fetch"
+
+    def __str__(self) -> str:
+        size = [print_size(self.size)] if self.size is not None else []
+        return _line("fetch", self.slot, self.reason, self.detail, self.source, *size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel:
+    """End a fetch that nobody needs any more; what came of it stays until it is pruned."""
+
+    slot: str
+    """For whom it was begun."""
+    source: str
+    cache: str | None
+    reason: Reason
+    detail: str = ""
+    kind: Literal["cancel"] = "cancel"
+
+    def __str__(self) -> str:
+        return _line("cancel", self.slot, self.reason, self.detail, self.source)
+
+
+Action = Start | Drain | Stop | Update | Attach | Detach | Sleep | Wake | Forget | Fetch | Cancel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ class Reason(StrEnum):
     StopAsked = "StopAsked"
     Preempted = "Preempted"
     Moved = "Moved"
+    NotFetched = "NotFetched"
     # what went wrong
     Exited = "Exited"
     OutOfMemory = "OutOfMemory"
@@ -30,6 +31,8 @@ class Reason(StrEnum):
     EngineMissing = "EngineMissing"
     SecretMissing = "SecretMissing"
     DiskFull = "DiskFull"
+    FetchFailed = "FetchFailed"
+    DigestWrong = "DigestWrong"
     AdapterFailed = "AdapterFailed"
     WakeFailed = "WakeFailed"
     SleepFailed = "SleepFailed"
@@ -49,6 +52,7 @@ class Reason(StrEnum):
     NotSupported = "NotSupported"
     Unknown = "Unknown"
     # how it is
+    Fetching = "Fetching"
     Starting = "Starting"
     Stopping = "Stopping"
     Draining = "Draining"

@@ -21,6 +21,7 @@ from reconciler.model.observation import (
     Stopping,
     Unknown,
 )
+from reconciler.model.stored import Stored
 from reconciler.observe import gpus as cards
 from reconciler.observe import host as machine
 from reconciler.observe import inventory, ports, processes
@@ -45,6 +46,7 @@ class Look:
         ports: Callable[[], frozenset[int] | Unknown],
         prober: Prober,
         weighing: Callable[[], Weighed] = Weighed,
+        sources: Callable[[], Mapping[str, Stored | Unknown]] = dict,
         statements: Statements | None = None,
         resident: Callable[[], Mapping[str, Resident]] = dict,
         on_ready: Callable[[str, float], object] = lambda _slot, _since: None,
@@ -53,6 +55,7 @@ class Look:
         self._instances, self._gpus, self._host, self._ports = instances, gpus, host, ports
         self._prober = prober
         self._weighing = weighing
+        self._sources = sources
         self._statements = statements or Statements()
         self._resident = resident
         self._on_ready = on_ready
@@ -80,6 +83,7 @@ class Look:
                 ports=ports,
                 weights=weighed.weights,
                 reading=weighed.reading,
+                sources=self._sources(),
             )
         self._merge(instances)
         return Observation(
@@ -91,6 +95,7 @@ class Look:
             weights=weighed.weights,
             reading=weighed.reading,
             resident=self._resident(),
+            sources=self._sources(),
             stated=self._statements(),
         )
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from reconciler import shelf
 from reconciler.model.observation import Unknown
 from reconciler.model.quantity import print_duration
 from reconciler.model.weights import Unreadable, Weights
@@ -130,7 +131,7 @@ def _answer(
         if source.startswith("ollama:"):
             path = headers_stores.pulled(source, hub.ollama)
             return (None, path) if isinstance(path, Unknown) else headers_local.read(f"file:{path}", "/", before)
-        if source.startswith("hf:") and (path := headers_stores.cached(source, hub.cache)) is not None:
+        if source.startswith("hf:") and (path := shelf.snapshot_of(source, hub.cache)) is not None:
             stamp, found = headers_local.read(f"file:{path}", "/", None)
             if isinstance(found, Weights):
                 return stamp, found

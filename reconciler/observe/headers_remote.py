@@ -3,19 +3,19 @@
 A server that honours ranges is asked for the part; one that does not is left as soon as the header is there.
 """
 
-import os
 import re
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.client import HTTPException, HTTPMessage, HTTPResponse
-from typing import IO, Any, Self
+from http.client import HTTPException, HTTPResponse
+from typing import Any, Self
 from urllib.parse import quote, urljoin, urlsplit
 
+from reconciler import shelf, web
 from reconciler.engines import gguf, safetensors
-from reconciler.engines.dialect import hub_parts, scheme
+from reconciler.engines.dialect import hub_parts, pinned, scheme
 from reconciler.model.observation import Unknown
 from reconciler.model.weights import Unreadable, Weights
 from reconciler.observe import headers_stores
@@ -27,18 +27,17 @@ _STEP = 64 * 2**10
 _EACH = 32
 """Files of a model whose headers are all read; of one with more files the index says the sum."""
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
-_TYPES = ("http", "https")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hub:
     """Where `hf:`, `modelscope:` and `ollama:` sources are."""
 
-    endpoint: str = field(default_factory=lambda: os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    endpoint: str = field(default_factory=web.hub_endpoint)
     token: str | None = field(default=None, repr=False)
     """For the endpoint itself, and sent to nobody else."""
-    modelscope: str = "https://modelscope.cn"
-    cache: str = field(default_factory=headers_stores.hub_cache)
+    modelscope: str = field(default_factory=web.modelscope_endpoint)
+    cache: str = field(default_factory=shelf.hub_cache)
     """Directory with what was fetched of the endpoint."""
     ollama: str = field(default_factory=headers_stores.ollama_models)
     """Directory with what Ollama pulled."""
@@ -52,23 +51,6 @@ class _RemoteError(Exception):
         self.missing = missing
 
 
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows to http and https only, never from https to http, and takes no token to another host."""
-
-    max_redirections = 5
-
-    def redirect_request(  # noqa: PLR0917 - as urllib calls it
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
-    ) -> urllib.request.Request | None:
-        before, after = urlsplit(req.full_url), urlsplit(newurl)
-        if after.scheme not in _TYPES or (before.scheme, after.scheme) == ("https", "http"):
-            raise _RemoteError(f"it redirects from {before.scheme} to {after.scheme or 'nowhere'}")
-        made = super().redirect_request(req, fp, code, msg, headers, newurl)
-        if made is not None and before.netloc != after.netloc:
-            made.remove_header("Authorization")
-        return made
-
-
 class _Remote:
     """One model's files: opens, reads and closes them until the deadline."""
 
@@ -76,7 +58,7 @@ class _Remote:
         self._until = clock() + deadline
         self._clock = clock
         self._hub = hub
-        self._opener = urllib.request.build_opener(_Redirects())
+        self._opener = web.opener()
 
     def open(self, url: str, offset: int, cap: int) -> HTTPResponse:
         """An answer that begins at the offset, or at 0 with status 200. Raises _RemoteError."""
@@ -91,6 +73,8 @@ class _Remote:
         except urllib.error.HTTPError as error:
             error.close()
             raise _RemoteError(_status(error.code), missing=error.code in (404, 416)) from None
+        except web.RefusedError as error:
+            raise _RemoteError(str(error)) from None
         except (OSError, HTTPException, ValueError) as error:
             raise _RemoteError(str(getattr(error, "reason", None) or error) or type(error).__name__) from None
         return answer
@@ -183,7 +167,7 @@ def read(
     kind = scheme(source)
     try:
         if kind == "https":
-            found = _single(remote, source)
+            found = _single(remote, pinned(source)[0])
         elif kind == "hf":
             found = _hub(remote, source, hub.endpoint, "main")
         elif kind == "modelscope":
@@ -198,7 +182,7 @@ def read(
 def _hub(remote: _Remote, source: str, endpoint: str, newest: str) -> Weights | Unreadable:
     repo, revision, path = hub_parts(source)
     base = f"{endpoint.rstrip('/')}/{quote(repo)}/resolve/{quote(revision or newest, safe='')}/"
-    if urlsplit(base).scheme not in _TYPES:
+    if urlsplit(base).scheme not in web.SCHEMES:
         raise _RemoteError(f"the endpoint {endpoint} is no http address")
     file = f"name the file, as {scheme(source)}:org/repo/file.gguf"
     if path is not None:

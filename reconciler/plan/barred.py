@@ -9,6 +9,7 @@ from reconciler.model.kinds import Node
 from reconciler.model.observation import Exited, Observation, Unknown
 from reconciler.model.plan import Size, Strikes
 from reconciler.model.status import Reason
+from reconciler.plan import weights
 from reconciler.plan.placement import labelled
 from reconciler.plan.ports import NoRoom, taken
 
@@ -40,7 +41,11 @@ def barred(
         host=observation.machines[first],
         node=nodes[first],
     )
-    return NoRoom(reason=made.reason, detail=made.detail) if isinstance(made, engines.Refusal) else None
+    if isinstance(made, engines.Refusal):
+        return NoRoom(reason=made.reason, detail=made.detail)
+    if weights.lacks(workload, observation, first):
+        return NoRoom(reason=Reason.NotFetched, detail="its weights are not here yet")
+    return None
 
 
 def being_read(workload: Workload, observation: Observation) -> NoRoom | None:

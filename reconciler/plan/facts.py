@@ -35,6 +35,8 @@ class Facts:
     """Whether it is known that there is host memory for all that is asked: then it need not be counted."""
     rollouts: dict[str, Rollout] = field(default_factory=dict[str, Rollout])
     """By workload, where anything that serves is to be replaced."""
+    fetches: set[str] = field(default_factory=set[str])
+    """Sources that this pass has fetched."""
     _room: Room | None = None
     _taken: list[Launch] = field(default_factory=list[Launch])
     """Promised in this pass before the room was counted."""

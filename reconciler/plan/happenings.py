@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from reconciler.model.plan import Action, Attach, Detach, Plan, Start
-from reconciler.model.quantity import print_duration
+from reconciler.model.plan import Action, Attach, Cancel, Detach, Fetch, Plan, Start
+from reconciler.model.quantity import print_duration, print_size
 from reconciler.model.status import Condition, Event, Reason, Replica, Status, WorkloadStatus
 from reconciler.plan.words import ASKED
 
@@ -21,6 +21,8 @@ _VERBS = {
     "forget": "forgetting",
     "sleep": "putting to sleep",
     "wake": "waking",
+    "fetch": "fetching",
+    "cancel": "no longer fetching",
 }
 Severity = Literal["info", "warning", "error"]
 _FAILURES = frozenset(
@@ -61,11 +63,15 @@ def happenings(before: Status | None, after: Status, plan: Plan) -> tuple[Happen
 
 def failed(action: Action, reason: Reason, message: str) -> Happening:
     """An action that could not be carried out."""
-    text = f"cannot {action.kind}{_adapter(action)}: {message}"
+    text = f"cannot {action.kind}{_thing(action)}: {message}"
     return Happening(severity="error", subject=action.slot, reason=reason, message=text)
 
 
-def _adapter(action: Action) -> str:
+def _thing(action: Action) -> str:
+    """The adapter, or the source, that it is about."""
+    if isinstance(action, Fetch | Cancel):
+        size = f", {print_size(action.size)}" if isinstance(action, Fetch) and action.size else ""
+        return f" {action.source}{size}"
     return f" {action.adapter}" if isinstance(action, Attach | Detach) else ""
 
 
@@ -76,7 +82,7 @@ def _doing(action: Action) -> Happening:
         place = f" on gpu {','.join(map(str, launch.indices))}" if launch.indices else ""
         place += f", port {launch.port}" if launch.port is not None else ""
     severity: Severity = "warning" if action.reason in _FAILURES else "info"
-    text = f"{_VERBS[action.kind]}{place}{_adapter(action)}" + (f": {action.detail}" if action.detail else "")
+    text = f"{_VERBS[action.kind]}{place}{_thing(action)}" + (f": {action.detail}" if action.detail else "")
     return Happening(severity=severity, subject=action.slot, reason=action.reason, message=text)
 
 

@@ -11,7 +11,7 @@ from reconciler.model.memory import Memory
 from reconciler.model.observation import Demand, Exited, Instance, Observation, Ready, Recorded, Running, Unknown
 from reconciler.model.plan import Action, Blocked, Plan, Start
 from reconciler.model.status import Reason
-from reconciler.plan import prune, scaling
+from reconciler.plan import fetches, prune, scaling
 from reconciler.plan.arrange import Arrangement, arrange
 from reconciler.plan.backoff import HEALTHY_AFTER
 from reconciler.plan.draft import Draft
@@ -53,6 +53,7 @@ def plan(fleet: Fleet, observation: Observation, demand: Demand, memory: Memory,
     verdict.blocked.extend(blocked for name, blocked in verdict.held.items() if name in fleet.workloads)
     verdict.wish(names)
     names += verdict.arrange(names)
+    verdict.actions.extend(fetches.unneeded(fleet, facts))
     for name in names:
         _decide(verdict, name, leftovers.get(name, ()))
     for problem in fleet.problems:

@@ -6,8 +6,10 @@ from reconciler.model.fleet import Fleet
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Demand, Observation
 from reconciler.model.plan import Plan
+from reconciler.model.stored import Fetching
 from reconciler.plan.planner import plan
 from reconciler.plan.simulate import simulate
+from reconciler.plan.weights import arrived
 
 PASSES = 64
 """More than any fleet needs: replacing takes three."""
@@ -16,7 +18,7 @@ PASSES = 64
 def road(fleet: Fleet, observation: Observation, demand: Demand, memory: Memory, now: float) -> tuple[Plan, ...]:
     """What would be done, pass by pass, until nothing is left to do. The last plan has no actions.
 
-    Times of waiting are taken as passed, actions in flight as done.
+    Times of waiting are taken as passed, actions in flight as done, fetches as successful.
     """
     plans: list[Plan] = []
     observation, memory = simulate(Plan(actions=tuple(memory.in_flight.values())), observation, memory, now)
@@ -31,6 +33,8 @@ def road(fleet: Fleet, observation: Observation, demand: Demand, memory: Memory,
             now = min(waits)
         elif memory.draining and decided.wake_at is not None:
             now = max(now, decided.wake_at)
+        elif any(isinstance(stored, Fetching) for stored in observation.sources.values()):
+            observation = replace(observation, sources=arrived(observation))
         else:
             break
     return tuple(plans)

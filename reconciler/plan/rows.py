@@ -32,6 +32,8 @@ from reconciler.model.status import (
 from reconciler.plan.scaling import paused
 from reconciler.plan.words import ended
 
+_ON_ITS_WAY = (Reason.Waiting, Reason.Fetching)
+"""Blocks that end by themselves."""
 UNROUTED_AFTER = 2
 """Failed probes in a row after which an instance gets no traffic."""
 
@@ -187,7 +189,7 @@ def _conditions(
     """Ready, Reconciling and Stalled, set in this one place."""
     blocked = [item for item in inputs.blocked if item.reason is not Reason.Paused]
     first = blocked[0] if blocked else None
-    stuck = next((item for item in blocked if item.reason is not Reason.Waiting), None)
+    stuck = next((item for item in blocked if item.reason not in _ON_ITS_WAY), None)
     busy = next(iter(inputs.actions), None)
     on_its_way = next((r for r in replicas if r.state in ("starting", "stopping", "draining", "recorded")), None)
     unseen = any(replica.state == "unknown" for replica in replicas)
@@ -210,8 +212,8 @@ def _conditions(
         moving = Condition(
             type="Reconciling", status="True", reason=reason, message=f"{on_its_way.slot} {on_its_way.state}"
         )
-    elif first is not None and first.reason is Reason.Waiting:
-        moving = Condition(type="Reconciling", status="True", reason=Reason.Waiting, message=first.detail)
+    elif first is not None and first.reason in _ON_ITS_WAY:
+        moving = Condition(type="Reconciling", status="True", reason=first.reason, message=first.detail)
     else:
         moving = Condition(type="Reconciling", status="False", reason=Reason.Converged)
     stalled = Condition(type="Stalled", status="False", reason=Reason.Converged)

@@ -19,7 +19,23 @@ from reconciler.model.observation import (
     Unknown,
     healthy_of,
 )
-from reconciler.model.plan import Action, Attach, Detach, Drain, Forget, Plan, Sleep, Start, Stop, Update, Wake
+from reconciler.model.plan import (
+    Action,
+    Attach,
+    Cancel,
+    Detach,
+    Drain,
+    Fetch,
+    Forget,
+    Plan,
+    Sleep,
+    Start,
+    Stop,
+    Update,
+    Wake,
+)
+from reconciler.model.stored import Absent
+from reconciler.plan import weights
 
 
 def simulate(decided: Plan, observation: Observation, memory: Memory, now: float) -> tuple[Observation, Memory]:
@@ -35,6 +51,12 @@ def simulate(decided: Plan, observation: Observation, memory: Memory, now: float
     if not isinstance(ports, Unknown) and not isinstance(observation.instances, Unknown):
         stopped = [action.slot for action in decided.actions if isinstance(action, Stop)]
         ports -= {observation.instances[slot].launch.port for slot in stopped if slot in observation.instances}
+    sources = dict(observation.sources)
+    for action in decided.actions:
+        if isinstance(action, Fetch):
+            sources[action.source] = weights.here(action.source, action.size)
+        elif isinstance(action, Cancel):
+            sources[action.source] = Absent()
     host, resident = _counted(decided, observation, now)
     after = replace(
         observation,
@@ -44,6 +66,7 @@ def simulate(decided: Plan, observation: Observation, memory: Memory, now: float
         gpus=gpus,
         ports=ports,
         resident=resident,
+        sources=sources,
     )
     return after, replace(memory, draining=draining)
 
@@ -96,6 +119,8 @@ def _carry_out(action: Action, instances: dict[str, Instance], draining: dict[st
             instances[slot] = replace(instances[slot], launch=launch)
         case Forget():
             instances.pop(slot, None)
+        case Fetch() | Cancel():
+            pass
         case Sleep():
             draining.pop(slot, None)
             instances[slot] = _answering(instances[slot], Asleep(since=now))

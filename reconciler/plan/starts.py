@@ -5,11 +5,13 @@ from collections.abc import Callable, Iterable
 from reconciler import engines
 from reconciler.model.fleet import Workload
 from reconciler.model.observation import Gpu, Instance, NotReady, Running, Unknown
-from reconciler.model.plan import Blocked, Launch, Size, Strikes
+from reconciler.model.plan import Blocked, Fetch, Launch, Size, Strikes
 from reconciler.model.status import Reason
+from reconciler.plan import weights
 from reconciler.plan.arrange import Arrangement
-from reconciler.plan.barred import being_read
+from reconciler.plan.barred import barred, being_read
 from reconciler.plan.facts import Facts
+from reconciler.plan.fetches import lacking
 from reconciler.plan.placement import Room, labelled
 from reconciler.plan.ports import NoRoom
 from reconciler.plan.sizing import on_cpu
@@ -23,12 +25,14 @@ def launch(
     *,
     before: Launch | None,
     strikes: Strikes,
-) -> Launch | Blocked:
-    """The launch of the run after `before`, at the place the room has for it; or why there is none.
+) -> Launch | Blocked | Fetch:
+    """The launch of the run after `before`, at the place the room has for it; or why there is none, or what it lacks.
 
     The room is counted only where something of it is asked for: that takes a look at every instance.
     """
     place = _place(slot, workload, facts, room)
+    if isinstance(place, NoRoom) and place.reason is Reason.NotFetched:
+        return lacking(slot, workload, facts)
     if isinstance(place, NoRoom):
         return Blocked(subject=slot, reason=place.reason, detail=place.detail)
     gpus, size, machine = place
@@ -46,6 +50,7 @@ def launch(
         machine=machine,
         host=facts.observation.machines[machine],
         node=facts.nodes[machine],
+        weights=weights.where(workload, facts.observation, machine),
     )
     if isinstance(made, engines.Refusal):
         return Blocked(subject=slot, reason=made.reason, detail=made.detail)
@@ -86,9 +91,9 @@ def _place(
     size = arrangement.draft.size(workload)
     if not size.gpus:
         return _on_cpu(slot, workload, facts, room, size)
-    barred = arrangement.draft.barred(slot, workload)
-    if barred is not None:
-        return barred
+    bar = arrangement.draft.barred(slot, workload)
+    if bar is not None:
+        return bar
     place = _belongs(slot, workload, arrangement)
     if isinstance(place, NoRoom):
         return place
@@ -136,10 +141,14 @@ def _on_cpu(
     if reading is not None:
         return reading
     machine, arrangement = machines[0], facts.arrangement
+    if weights.lacks(workload, facts.observation, machine):
+        bar = barred(slot, workload, facts.observation, facts.nodes, size)
+        if bar is not None:
+            return bar
     if arrangement is not None and arrangement.draft.takes(workload):
-        barred = arrangement.draft.barred(slot, workload)
-        if barred is not None:
-            return barred
+        bar = arrangement.draft.barred(slot, workload)
+        if bar is not None:
+            return bar
         belongs = arrangement.machine(slot)
         if belongs is None:
             return arrangement.why_not(slot, workload)

@@ -28,6 +28,7 @@ def launched(
         strikes=Strikes(),
         host=host,
         node=node or Node(name="local"),
+        weights="/cache/it",
     )
 
 
@@ -53,19 +54,18 @@ GOLDEN = {
         "/usr/bin/llama-server --model /m/a.gguf --alias demo --host 127.0.0.1 --port 9000 -np 1 -ngl 999 --fit off "
         "-ctk q8_0 -ctv q8_0 --lora /m/sql.gguf --metrics --seed 7",
     ),
-    "llama-server fetches from a hub": (
+    "llama-server is told where its fetched file lies": (
         "kind: Model\nname: demo\nsource: hf:org/some-GGUF/q4.gguf",
         (gpu(0),),
         None,
-        "/usr/bin/llama-server --hf-repo org/some-GGUF --hf-file q4.gguf --alias demo --host 127.0.0.1 --port 9000 "
-        "-np 1 -ngl 999 --fit off",
+        "/usr/bin/llama-server --model /cache/it --alias demo --host 127.0.0.1 --port 9000 -np 1 -ngl 999 --fit off",
     ),
     "vllm on part of a gpu": (
         "kind: Model\nname: chat\nsource: hf:Qwen/Qwen3-8B@abc\nmemory: 20GiB\ncontext: 8192\nparallel: 64\n"
         "dtype: bfloat16\nkv_cache_dtype: fp8",
         (gpu(0),),
         None,
-        "/usr/bin/vllm serve Qwen/Qwen3-8B --host 127.0.0.1 --port 9000 --served-model-name chat --revision abc "
+        "/usr/bin/vllm serve /cache/it --host 127.0.0.1 --port 9000 --served-model-name chat "
         "--max-model-len 8192 --max-num-seqs 64 --dtype bfloat16 --kv-cache-dtype fp8 --gpu-memory-utilization 0.2500",
     ),
     "vllm over two whole gpus with adapters": (
@@ -90,6 +90,13 @@ GOLDEN = {
         (gpu(0),),
         None,
         "serve a/b --port=9000 fast {x} m-0 -v",
+    ),
+    "an engine without code whose weights are fetched": (
+        "kind: Engine\nname: tiny\ncommand: [serve, '{weights}', --name, '{source}']\n---\n"
+        "kind: Model\nname: m\nsource: hf:a/b\nengine: tiny\ngpus: 1",
+        (gpu(0),),
+        None,
+        "serve /cache/it --name a/b",
     ),
     "a service": (
         "kind: Service\nname: web\ncommand: [python3, -m, http.server, '{port}']",
@@ -129,6 +136,35 @@ def test_a_models_own_environment_wins_and_the_node_says_where_weights_go() -> N
     assert made.env["LLAMA_CACHE"] == "/big/cache"
 
 
+@pytest.mark.parametrize(
+    ("adapters", "offline"),
+    [("[]", True), ("[{name: x, source: 'file:/x'}]", True), ("[{name: x, source: 'hf:o/x'}]", False)],
+)
+def test_vllm_asks_no_hub_where_all_is_here(adapters: str, offline: bool) -> None:
+    made = launched(fleet(f"kind: Model\nname: a\nsource: hf:o/a\nadapters: {adapters}"), gpus=(gpu(0),))
+    assert isinstance(made, Launch)
+    assert (made.env.get("HF_HUB_OFFLINE") == "1") is offline
+
+
+FETCHED = {
+    "one file": ("source: hf:o/x/q4.gguf", "hf:o/x/q4.gguf"),
+    "llama.cpp takes one file of a repository": ("source: hf:o/x-GGUF@main", "hf:o/x-GGUF@main/*.gguf"),
+    "vllm takes a repository": ("source: modelscope:o/x", "modelscope:o/x"),
+    "an address": ("source: https://h/x.gguf", "https://h/x.gguf"),
+    "what is on this machine is not fetched": ("source: file:/x.gguf", None),
+    "an engine that is told the source only fetches by itself": ("source: hf:o/x\nengine: own", None),
+    "an engine that is told where weights lie": ("source: hf:o/x\nengine: told", "hf:o/x"),
+}
+
+
+@pytest.mark.parametrize("name", FETCHED)
+def test_what_is_fetched_first(name: str) -> None:
+    text, expected = FETCHED[name]
+    engine = "kind: Engine\nname: {}\ncommand: [x, '{{{}}}']\n---\n"
+    of = fleet(f"{engine.format('own', 'source')}{engine.format('told', 'weights')}kind: Model\nname: a\n{text}")
+    assert engines.fetched(of.workloads["a"]) == expected
+
+
 def test_files_that_must_be_there_are_named() -> None:
     made = launched(fleet("kind: Model\nname: a\nsource: file:m/a.gguf\nadapters: [{name: x, source: 'file:x.gguf'}]"))
     assert isinstance(made, Launch)
@@ -136,8 +172,6 @@ def test_files_that_must_be_there_are_named() -> None:
 
 
 REFUSED = {
-    "the embedded server fetches nothing": ("kind: Model\nname: a\nsource: hf:org/x-GGUF", {}, Reason.EngineMissing),
-    "llama-server pins no revision": ("kind: Model\nname: a\nsource: hf:o/x-GGUF@main", None, Reason.NotSupported),
     "vllm is not installed": ("kind: Model\nname: a\nsource: hf:o/x", {}, Reason.EngineMissing),
     "vllm serves no single file": ("kind: Model\nname: a\nsource: hf:o/x/f.bin", None, Reason.NotSupported),
 }
@@ -230,7 +264,7 @@ def test_what_no_engine_can_do_is_said_before_anything_is_placed() -> None:
         "engine: sglang": "cannot be sglang yet",
         "engine: nosuch": "nothing declares such an engine",
         "source: ollama:x:y": "cannot be ollama yet",
-        "source: modelscope:a/b\nengine: llamacpp": "cannot take modelscope: sources with llamacpp",
+        "source: https://h/x\nengine: vllm": "cannot take https: sources with vllm",
         "params: {a: b}": "cannot take params with vllm",
         "idle_action: sleep\nengine: llamacpp": "cannot be sleep with engine llamacpp; choose stop, or engine vllm",
         "idle_action: sleep\ngpus: 0": "cannot be sleep with gpus: 0",

@@ -15,7 +15,8 @@ from reconciler.model.observation import Unknown
 from reconciler.model.weights import Unreadable, Weights
 from reconciler.observe import headers
 from reconciler.observe.headers import Headers, Known
-from reconciler.observe.headers_remote import Hub, _Redirects
+from reconciler.observe.headers_remote import Hub
+from reconciler.web import Redirects
 from tests.engines import gguf_files, shapes
 from tests.engines.safetensors_files import LLAMA, header, llama
 from tests.eventually import eventually
@@ -353,7 +354,7 @@ def test_a_redirect_on_the_same_host_keeps_the_token(hub: LocalHub) -> None:
 def test_a_redirect_never_leads_from_https_to_http() -> None:
     request = urllib.request.Request("https://127.0.0.1/a")
     with pytest.raises(Exception, match="it redirects from https to http"):
-        _Redirects().redirect_request(request, io.BytesIO(), 302, "Found", HTTPMessage(), "http://127.0.0.1/a")
+        Redirects().redirect_request(request, io.BytesIO(), 302, "Found", HTTPMessage(), "http://127.0.0.1/a")
 
 
 def test_a_circle_of_redirects_ends(hub: LocalHub) -> None:

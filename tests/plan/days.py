@@ -28,7 +28,7 @@ from reconciler.model.observation import (
     Wish,
     healthy_of,
 )
-from reconciler.model.plan import Action, Attach, Detach, Drain, Forget, Plan, Sleep, Start, Stop, Wake
+from reconciler.model.plan import Action, Attach, Cancel, Detach, Drain, Fetch, Forget, Plan, Sleep, Start, Stop, Wake
 from reconciler.model.plan import Update as Updating
 from reconciler.model.source import Source
 from reconciler.model.status import Reason
@@ -282,6 +282,8 @@ class Days:
         slot, memory = action.slot, self.memory
         there = self.instances.get(slot)
         match action:
+            case Fetch() | Cancel():
+                raise AssertionError("nothing of these days was looked for in a cache")
             case Start(launch=launch):
                 self._forgive(slot)
                 self.pids += 1

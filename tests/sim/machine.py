@@ -26,7 +26,21 @@ from reconciler.model.observation import (
     Stopping,
     healthy_of,
 )
-from reconciler.model.plan import Action, Attach, Detach, Drain, Forget, Launch, Sleep, Start, Stop, Update, Wake
+from reconciler.model.plan import (
+    Action,
+    Attach,
+    Cancel,
+    Detach,
+    Drain,
+    Fetch,
+    Forget,
+    Launch,
+    Sleep,
+    Start,
+    Stop,
+    Update,
+    Wake,
+)
 from reconciler.model.status import Reason
 from tests.plan.world import HOST
 
@@ -212,6 +226,8 @@ class Machine:
                 await self.boundary()
                 while (keeper := self.keepers.get(action.slot)) is not None and keeper.process is not None:
                     await asyncio.sleep(TAKES)
+            case Fetch() | Cancel():
+                await self.boundary()
             case Update(launch=launch):
                 await self._record(launch)
             case Attach(launch=launch) | Detach(launch=launch):

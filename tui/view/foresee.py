@@ -11,8 +11,10 @@ from reconciler.model.plan import (
     Action,
     Attach,
     Blocked,
+    Cancel,
     Detach,
     Drain,
+    Fetch,
     Forget,
     Launch,
     Plan,
@@ -22,7 +24,7 @@ from reconciler.model.plan import (
     Update,
     Wake,
 )
-from reconciler.model.quantity import print_duration
+from reconciler.model.quantity import print_duration, print_size
 from reconciler.model.status import Reason
 from tui.view.clean import line
 from tui.view.outlook import Against, Change, Outlook, Place, Verb, spans
@@ -98,6 +100,8 @@ class _Slot:
                 self.forget = action
             case Sleep() | Wake():
                 self.turned = action
+            case Fetch() | Cancel():
+                pass  # of a source, not of the slot
             case _:
                 assert_never(action)
 
@@ -106,12 +110,15 @@ def changes(fleet: Fleet, observation: Observation, road: Sequence[Plan]) -> tup
     """What would change, in the order in which it begins; then what is blocked in the end."""
     instances: Mapping[str, Instance] = {} if isinstance(observation.instances, Unknown) else observation.instances
     slots: dict[str, _Slot] = {}
+    found: dict[tuple[str, ...], Change] = {}
     for plan in road:
         for action in plan.actions:
+            if isinstance(action, Fetch | Cancel):
+                found[action.kind, action.source] = _fetch(action)
+                continue
             slots.setdefault(action.slot, _Slot(before=_running(instances.get(action.slot)))).take(action)
     down = _down(instances, road)
     surged = {split_slot(slot)[0] for slot, done in slots.items() if done.passing}
-    found: dict[tuple[str, ...], Change] = {}
     for slot, done in slots.items():
         name = split_slot(slot)[0]
         cost = "surge: no downtime" if name in surged else "others serve meanwhile"
@@ -146,7 +153,7 @@ def _down(instances: Mapping[str, Instance], road: Sequence[Plan]) -> set[str]:
                     serving.get(name, set()).discard(action.slot)
                     if name in served and not serving[name]:
                         silent.add(name)
-                case Start() | Update() | Wake() | Attach() | Detach():
+                case Start() | Update() | Wake() | Attach() | Detach() | Fetch() | Cancel():
                     pass
                 case _:
                     assert_never(action)
@@ -237,6 +244,19 @@ def _change(fleet: Fleet, slot: str, done: _Slot, *, cost: str | None) -> Change
         reason, why = done.drain.reason, line(done.drain.detail) or _words(done.drain.reason)
     what = f"gets nothing new: {why}" if why else "gets nothing new"
     return Change(mark="~", subject=slot, verb="drain", reason=reason, what=what, note=drains, before=before)
+
+
+def _fetch(action: Fetch | Cancel) -> Change:
+    """What is brought here, or no longer."""
+    size = f", {print_size(action.size)}" if isinstance(action, Fetch) and action.size is not None else ""
+    return Change(
+        mark="+" if action.kind == "fetch" else "-",
+        subject=action.slot,
+        verb=action.kind,
+        reason=action.reason,
+        what=f"{line(action.source)}{size}",
+        note=line(action.detail) or "not on this machine yet",
+    )
 
 
 def _attached(action: Attach | Detach) -> str:

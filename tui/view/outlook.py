@@ -22,6 +22,8 @@ Verb = Literal[
     "live",
     "drain",
     "forget",
+    "fetch",
+    "cancel",
     "blocked",
     "paused",
 ]

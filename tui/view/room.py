@@ -4,7 +4,22 @@ from collections.abc import Mapping, Sequence
 from typing import assert_never
 
 from reconciler.model.observation import Exited, Gpu, Host, Observation, Unknown
-from reconciler.model.plan import Action, Attach, Detach, Drain, Forget, Launch, Plan, Sleep, Start, Stop, Update, Wake
+from reconciler.model.plan import (
+    Action,
+    Attach,
+    Cancel,
+    Detach,
+    Drain,
+    Fetch,
+    Forget,
+    Launch,
+    Plan,
+    Sleep,
+    Start,
+    Stop,
+    Update,
+    Wake,
+)
 from reconciler.model.status import Reason
 from tui.view.clean import line
 from tui.view.outlook import GpuOutlook, Holding, HostOutlook, Moment
@@ -46,7 +61,7 @@ def _carry_out(action: Action, launches: dict[str, Launch]) -> None:
             launches[action.slot] = action.launch.asleep
         case Wake():
             launches[action.slot] = action.launch
-        case Drain() | Update() | Attach() | Detach():
+        case Drain() | Update() | Attach() | Detach() | Fetch() | Cancel():
             pass
         case _:
             assert_never(action)

@@ -1,0 +1,85 @@
+"""Has sources fetched: starts `fetch` processes that outlive us, and ends them by the lock that they hold.
+
+Whoever fetches for an earlier life of the daemon is found by that lock too.
+"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+
+from reconciler import shelf
+from reconciler.model.errors import TransientError
+from reconciler.model.plan import Cancel, Fetch
+from reconciler.model.status import Reason
+
+_PASSED = ("PATH", "HOME", "LANG", "HF_ENDPOINT", "MODELSCOPE_ENDPOINT", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_CACHES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME")
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+_TAKES = 10.0
+"""Seconds that a start, and an end, may take."""
+
+
+def fetch(action: Fetch, token: str | None) -> None:
+    """Begin; returns when it has its lock, or has ended. Blocks. Raises TransientError."""
+    path = shelf.directory(shelf.place(action.cache), action.source)
+    order = {
+        "source": action.source,
+        "slot": action.slot,
+        "root": action.cache,
+        "limit": action.limit,
+        "token": token,
+    }
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "reconciler.act.fetch"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=_environment(),
+            cwd="/",
+            start_new_session=True,
+        )
+        if process.stdin is not None:
+            with process.stdin:
+                process.stdin.write(json.dumps(order).encode())
+    except OSError as error:
+        raise TransientError(Reason.FetchFailed, f"cannot start a fetch: {error.strerror}") from None
+    ended = threading.Event()
+    threading.Thread(target=_wait, args=(process, ended), name="fetch", daemon=True).start()
+    begun = shelf.monotonic()
+    while not ended.wait(0.02) and shelf.holder(path) is None and shelf.monotonic() < begun + _TAKES:
+        pass
+
+
+def cancel(action: Cancel) -> None:
+    """End whoever fetches it; what is here of it stays. Blocks."""
+    path = shelf.directory(shelf.place(action.cache), action.source)
+    pid = shelf.holder(path)
+    if pid is None:
+        return
+    with contextlib.suppress(ProcessLookupError):
+        descriptor = os.pidfd_open(pid)
+        try:
+            if shelf.holder(path) == pid:  # so the descriptor is of nobody else
+                signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+                select.select([descriptor], [], [], _TAKES)
+        finally:
+            os.close(descriptor)
+
+
+def _wait(process: subprocess.Popen[bytes], ended: threading.Event) -> None:
+    process.wait()
+    ended.set()
+
+
+def _environment() -> dict[str, str]:
+    """What a fetch needs of ours, and no more."""
+    names = {*_PASSED, *_CACHES, *_PROXIES, *(name.upper() for name in _PROXIES)}
+    ours = {name: value for name, value in os.environ.items() if name in names}
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    return {**ours, "PYTHONPATH": root}
