@@ -105,12 +105,14 @@ class _Ask(BaseHTTPRequestHandler):
     def file(self, path: str, name: str, data: bytes) -> None:
         hub = self.hub
         data = hub.lies.get(name, data)
+        size = len(data)
         begin = 0
         wish = self.headers.get("Range", "")
         if wish and hub.ranges and self.headers.get("If-Range", hub.etag) == hub.etag:
-            begin = int(wish.removeprefix("bytes=").rstrip("-"))
+            first, _, last = wish.removeprefix("bytes=").partition("-")
+            begin, data = int(first), data[: int(last) + 1] if last else data
             self.send_response(206)
-            self.send_header("Content-Range", f"bytes {begin}-{len(data) - 1}/{len(data)}")
+            self.send_header("Content-Range", f"bytes {begin}-{len(data) - 1}/{size}")
         else:
             self.send_response(200)
         self.send_header("Content-Length", str(len(data) - begin))

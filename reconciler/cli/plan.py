@@ -57,6 +57,8 @@ def _outlook(chosen: argparse.Namespace) -> Outlook:
     if chosen.against is not None:
         facts, against = _against(chosen.against, where.fleet, facts)
     facts = replace(facts, observation=_weighed(fleet, facts.observation))
+    if not chosen.inventory:
+        facts = replace(facts, observation=_looked_for(fleet, facts.observation))
     ahead = road(fleet, facts.observation, facts.demand, facts.memory, facts.now)
     machines = ", ".join(host.name for host in facts.observation.machines.values())
     machine = machines if chosen.inventory else None
@@ -88,6 +90,20 @@ def _weighed(fleet: Fleet, observation: Observation) -> Observation:
 
     known = {**observation.weights, **weigh(missing, within=HEADERS)}
     return replace(observation, weights=known, reading=frozenset())
+
+
+def _looked_for(fleet: Fleet, observation: Observation) -> Observation:
+    """With where the weights are that this fleet needs. A machine that is written down is taken to have them."""
+    needed = {source for each in fleet.workloads.values() if (source := engines.fetched(each)) is not None}
+    missing = needed - observation.sources.keys()
+    if not missing:
+        return observation
+    from reconciler import shelf
+    from reconciler.observe.sources import look
+
+    cache = fleet.node(observation.host.name).cache
+    found = look(missing, shelf.place(cache.path if cache is not None else None), time.monotonic())
+    return replace(observation, sources={**observation.sources, **found})
 
 
 def _bare(observation: Observation) -> Facts:

@@ -323,7 +323,7 @@ class Cache(Spec):
     path: str = Field(pattern=r"^/")
     """Directory that weights are fetched to, an absolute path."""
     size: Size | None = None
-    """What the directory stays under: what does not fit is not fetched, and `holdfast models prune` makes room."""
+    """What the directory stays under: what does not fit is not fetched. Nothing is deleted for it."""
     token: SecretRef | None = None
     """What hubs are shown where a model's own `env` has no HF_TOKEN (MODELSCOPE_API_TOKEN): `{secret: hf-token}`."""
 

@@ -45,7 +45,11 @@ class Sources:
         return self._known
 
     def look(self) -> None:
-        """Look now. Blocks."""
+        """Look now, and soon again where something has begun. Blocks."""
+        self._look()
+        self._due.set()
+
+    def _look(self) -> None:
         with self._looking:
             wanted, place = self._wanted, self._place
             known = look(wanted, place, self._clock())
@@ -59,7 +63,7 @@ class Sources:
             moving = any(isinstance(each, Fetching) for each in self._known.values())
             self._due.wait(self._often if moving else 20 * self._often)
             self._due.clear()
-            self.look()
+            self._look()
 
 
 def look(wanted: Collection[str], place: shelf.Place, now: float) -> dict[str, Known]:
@@ -78,5 +82,5 @@ def _advised(stored: Known, wanted: Collection[str], place: shelf.Place) -> Know
     named = several([f"{source} ({print_size(spare[source])})" for source in largest])
     advice = "make room there, or name another cache in the Node's file"
     if spare:
-        advice = f"nothing declared needs {named}: see `holdfast models prune`"
+        advice = f"nothing declared needs {named}"
     return Absent(failure=replace(failure, detail=f"{failure.detail}; {advice}"))

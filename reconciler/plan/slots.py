@@ -23,20 +23,7 @@ from reconciler.model.observation import (
     Unknown,
     Wish,
 )
-from reconciler.model.plan import (
-    Action,
-    Blocked,
-    Drain,
-    Fetch,
-    Forget,
-    Launch,
-    Sleep,
-    Start,
-    Stop,
-    Strikes,
-    Update,
-    Wake,
-)
+from reconciler.model.plan import Action, Blocked, Drain, Forget, Launch, Sleep, Start, Stop, Strikes, Update, Wake
 from reconciler.model.status import Reason
 from reconciler.plan import backoff, scaling, starts
 from reconciler.plan.attaching import differing, needs_restart, step, suits
@@ -193,10 +180,10 @@ def _replace(instance: Instance, workload: Workload, facts: Facts, reason: Reaso
         )
     room = partial(_without, facts.holding(instance), facts)
     successor = starts.launch(slot, workload, facts, room, before=launch, strikes=_CLEAN)
-    if isinstance(successor, Fetch):
-        return successor  # what runs goes on until it is here
     if isinstance(successor, Blocked):
         return replace(successor, detail=f"{successor.detail}; {slot} goes on as it was ({detail or reason.value})")
+    if not isinstance(successor, Launch):
+        return successor  # its weights are to be fetched first
     return _let_go(launch, facts, workload.update, reason=reason, detail=detail)
 
 
@@ -362,7 +349,7 @@ def _start(
     reason: Reason,
     detail: str = "",
     room: Callable[[], Room] | None = None,
-) -> Start | Blocked | Fetch:
+) -> Action | Blocked:
     """Start the run that follows `before`, if there is room for it."""
     launch = starts.launch(slot, workload, facts, room or facts.free, before=before, strikes=strikes)
     if not isinstance(launch, Launch):

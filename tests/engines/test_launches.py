@@ -80,7 +80,7 @@ GOLDEN = {
         "kind: Model\nname: chat\nsource: hf:Qwen/Qwen3-8B\nmemory: 20GiB\nidle_action: sleep\nargs: [--seed, '1']",
         (gpu(0),),
         None,
-        "/usr/bin/vllm serve Qwen/Qwen3-8B --host 127.0.0.1 --port 9000 --served-model-name chat "
+        "/usr/bin/vllm serve /cache/it --host 127.0.0.1 --port 9000 --served-model-name chat "
         "--gpu-memory-utilization 0.2500 --enable-sleep-mode --seed 1",
     ),
     "an engine without code": (

@@ -29,7 +29,7 @@ def vllm(box, monkeypatch):
 def declare(box, **adapters):
     """One model with these adapters: name → repository."""
     listed = [{"name": name, "source": f"hf:org/{repo}"} for name, repo in adapters.items()]
-    model = {"kind": "Model", "name": "chat", "source": "hf:org/chat", "engine": "vllm", "gpus": 0}
+    model = {"kind": "Model", "name": "chat", "source": f"file:{box.place}", "engine": "vllm", "gpus": 0}
     box.write("chat.yaml", json.dumps({**model, "adapters": listed}))
 
 
