@@ -286,6 +286,32 @@ STORIES = [
         """,
     ),
     Story(
+        situation="a replica beyond a lowered `max` ends: it could not be needed again",
+        fleet=vllm("a", 10, "replicas: {min: 1, max: 1}\nidle_action: sleep"),
+        on=lambda: two(Ready(since=NOW - 880), Ready(since=NOW - 880)),
+        passes="""
+            stop a/1: ScaledDown
+            update a/0: SpecChanged (replicas.max 2 → 1)
+            then
+            forget a/1: ScaledDown
+            then
+            nothing to do
+        """,
+    ),
+    Story(
+        situation="so does one that sleeps already",
+        fleet=vllm("a", 10, "replicas: {min: 1, max: 1}\nidle_action: sleep"),
+        on=lambda: two(Ready(since=NOW - 880), ASLEEP),
+        passes="""
+            stop a/1: ScaledDown
+            update a/0: SpecChanged (replicas.max 2 → 1)
+            then
+            forget a/1: ScaledDown
+            then
+            nothing to do
+        """,
+    ),
+    Story(
         situation="`holdfast scale` to none ends it rather than letting it sleep",
         fleet=A,
         on=lambda: so(A, {}, a=0),
