@@ -13,7 +13,7 @@ from reconciler.model.errors import ActionError
 from reconciler.model.fleet import Fleet
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Demand, Observation
-from reconciler.model.plan import Action, Drain, Forget, Plan, Sleep, Stop, Update
+from reconciler.model.plan import Action, Drain, Forget, Plan, Sleep, Start, Stop, Update
 from reconciler.model.status import Reason
 from reconciler.plan.failures import with_failure, without, without_failure
 from reconciler.plan.happenings import Happening, failed, happenings
@@ -24,7 +24,8 @@ from reconciler.plan.summary import Pass, Summary, summarise
 
 log = logging.getLogger(__name__)
 _QUIET = 0.003
-"""Seconds that people wait for news of a pass that set something going: whatever starts needs the processors first."""
+"""Seconds that people wait for news of a pass that only started something: it needs the processors first. Of what ends
+they hear at once, so that nobody is sent there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +110,9 @@ class Loop:
             settling=again is not None,
         )
         self._untold.append((looked, self.memory))
-        if len(self._untold) == 1:
-            asyncio.get_running_loop().call_later(_QUIET if decided.actions else 0.0, self._publish)
+        ends = not all(isinstance(action, Start) for action in decided.actions)
+        if ends or len(self._untold) == 1:
+            asyncio.get_running_loop().call_later(_QUIET if decided.actions and not ends else 0.0, self._publish)
         return min(time for time in (again, decided.wake_at, now + self.every) if time is not None)
 
     def _dispatch(self, actions: Sequence[Action]) -> None:
