@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import faulthandler
 import fcntl
+import grp
 import logging
 import os
 import resource
@@ -27,7 +29,7 @@ from reconciler.model.fleet import Fleet
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Unknown
 from reconciler.model.plan import Action, Cancel, Fetch, Sleep, Wake
-from reconciler.model.status import Event
+from reconciler.model.status import Event, Status
 from reconciler.observe import host, inventory, ports, resident
 from reconciler.observe.gather import Look
 from reconciler.observe.gpus import Gpus
@@ -42,10 +44,12 @@ from reconciler.plan.summary import Summary
 from reconciler.spec.load import Loader
 from reconciler.spec.watch import Watcher
 from reconciler.store.events import Events
+from reconciler.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 FULL_LOOK = 10.0
 """Seconds between two looks at everything, so that a lost event costs seconds and not correctness."""
+_ENDED = "the daemon has ended; engines go on"
 _LEVELS = {"info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -59,11 +63,14 @@ class Settings:
     inventory: str | None = None
     """A file of simulated GPUs, instead of the machine's own."""
     log_level: str = "info"
+    group: str | None = None
+    """Whose members may use the socket too."""
 
 
 def run(settings: Settings) -> int:
     """Keep the fleet until SIGTERM or SIGINT. Returns the exit status."""
     open_journal(settings.log_level)
+    faulthandler.enable()  # a watchdog ends us by SIGABRT: where we hung is the last thing that is told
     try:
         os.makedirs(settings.state, mode=0o700, exist_ok=True)
         with _only_one(settings):
@@ -108,6 +115,23 @@ def _raise_limits() -> None:
     if soft < hard:
         with contextlib.suppress(OSError, ValueError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _gid(group: str | None) -> int | None:
+    if group is None:
+        return None
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise HoldfastError(f"cannot let group {group} use the socket: there is no such group") from None
+
+
+def _in_a_line(status: Status) -> str:
+    """How the fleet does, for `systemctl status`."""
+    ready = sum(row.ready for row in status.workloads.values())
+    parts = [f"{ready} of {len(status.workloads)} ready"]
+    parts += [f"{len(status.problems)} problems in files"] if status.problems else []
+    return "; ".join((*parts, *status.degraded))
 
 
 class _Daemon:
@@ -163,7 +187,8 @@ class _Daemon:
             started_at=time.time(),
         )
         self.desk = Desk(self.loop, info=info, events=self.events, logs=self.logs.stream, meters=self.gpus.meters)
-        self.server = Server(self.desk, settings.socket)
+        self.server = Server(self.desk, settings.socket, group=_gid(settings.group))
+        self.supervisor = Supervisor()
         self.revision: tuple[object, object, object] = (None, None, None)
         self.running: asyncio.AbstractEventLoop | None = None
         self.stale_revision = asyncio.Event()
@@ -182,14 +207,15 @@ class _Daemon:
         ended = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             running.add_signal_handler(number, ended.set)
-        running.add_signal_handler(signal.SIGHUP, self._edited, None)
+        running.add_signal_handler(signal.SIGHUP, self._reload)
         self.gpus.start()
         await self.runtime.open()
         # the forkserver is there already, so engines keep the limits that we were given
         _raise_limits()
         await self.server.start()
         self.watcher.start()
-        tasks = [asyncio.create_task(coroutine) for coroutine in (self.loop.run(), self._rounds(), self._revisions())]
+        works = (self.loop.run(), self._rounds(), self._revisions(), self.supervisor.beat())
+        tasks = [asyncio.create_task(coroutine) for coroutine in works]
         ending = asyncio.create_task(ended.wait())
         try:
             await asyncio.wait((*tasks, ending), return_when=asyncio.FIRST_COMPLETED)
@@ -203,13 +229,14 @@ class _Daemon:
             await self._close()
 
     async def _close(self) -> None:
+        self.supervisor.stopping(_ENDED)
         self.watcher.stop()
         self.prober.close()
         self.gpus.stop()
         await self.server.close()
         await self.runtime.close()
         await asyncio.to_thread(self.events.close)
-        log.info("the daemon has ended; engines go on")
+        log.info(_ENDED)
 
     async def _rounds(self) -> None:
         """Every few seconds look at everything."""
@@ -262,7 +289,7 @@ class _Daemon:
                 await asyncio.to_thread(self.sources.look)  # before the next pass: it has begun, or has ended
 
     def _publish(self, summary: Summary, news: Sequence[Happening]) -> None:
-        del summary
+        self.supervisor.status(_in_a_line(summary.status))
         now = time.time()
         events: list[Event] = []
         for happening in news:
@@ -285,6 +312,12 @@ class _Daemon:
     def _changed(self, slot: str) -> None:
         self.look.changed(slot)
         self.loop.wake()
+
+    def _reload(self) -> None:
+        """Read everything again, as somebody asked for it."""
+        log.info("reading everything again")
+        self.supervisor.reloading()
+        self._edited(None)
 
     def _edited(self, paths: frozenset[str] | None) -> None:
         self.loader.touch(paths)

@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 import yaml
 
+from reconciler.cli import install
 from reconciler.model import kinds
 from reconciler.spec.load import load_once
 from reconciler.spec.schema import fleet_schema
@@ -91,8 +92,9 @@ def test_the_loop_stays_short() -> None:
     assert (ROOT / "reconciler/loop.py").read_text().count("\n") <= 200
 
 
-def test_the_unit_leaves_engines_alone_and_is_understood() -> None:
-    unit = ROOT / "systemd/holdfast.service"
+def test_the_unit_leaves_engines_alone_and_is_understood(tmp_path: Path) -> None:
+    unit = tmp_path / "holdfast.service"
+    unit.write_text(install.unit())
     assert "KillMode=process" in unit.read_text().splitlines()
     if shutil.which("systemd-analyze"):
         done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)

@@ -24,7 +24,10 @@ def resolver(state: str, environ: Mapping[str, str] = os.environ) -> Callable[[s
             raise _missing(f"cannot use secret {name!r}: it is no name of a file")
         directory = os.path.join(state, "secrets")
         credentials = environ.get("CREDENTIALS_DIRECTORY")
-        found = _read(credentials, name) if credentials else None
+        found = None
+        if credentials:
+            # systemd names what it loads from a directory so
+            found = _read(credentials, name) or _read(credentials, f"secret_{name}")
         if found is None and os.path.isdir(directory):
             _check(directory)
             found = _read(directory, name)

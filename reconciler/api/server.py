@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from reconciler.api import openapi
 from reconciler.api.control import Control
 from reconciler.api.routes import ROUTES, Given, Route
-from reconciler.api.sockets import Bound, bind, peer, release
+from reconciler.api.sockets import Bound, bind, groups, peer, release
 from reconciler.model.errors import ApiError
 from reconciler.model.kinds import NAME
 
@@ -35,12 +35,19 @@ class Server:
     """The API on its socket, from `start` to `close`."""
 
     def __init__(
-        self, control: Control, path: str, *, deadline: float = DEADLINE, connections: int = CONNECTIONS
+        self,
+        control: Control,
+        path: str,
+        *,
+        deadline: float = DEADLINE,
+        connections: int = CONNECTIONS,
+        group: int | None = None,
     ) -> None:
-        self._path, self._connections = path, connections
+        """`group`: whose members may use it too, beside its owner and root."""
+        self._path, self._connections, self._group = path, connections, group
         self._streams: set[asyncio.Task[Any]] = set()
         self._runner = web.AppRunner(
-            application(control, deadline=deadline, streams=self._streams),
+            application(control, deadline=deadline, streams=self._streams, group=group),
             access_log=None,
             shutdown_timeout=0.5,
             keepalive_timeout=deadline,  # from the opening of a connection too: the deadline of a request's head
@@ -55,7 +62,7 @@ class Server:
     async def start(self) -> None:
         """Listen. Raises ApiError where another daemon does, OSError where no socket can be made."""
         await self._runner.setup()
-        self._bound = bind(self._path)
+        self._bound = bind(self._path, group=self._group)
         self._server = await asyncio.get_running_loop().create_unix_server(self._connect, sock=self._bound.socket)
 
     async def close(self) -> None:
@@ -90,7 +97,11 @@ class _Refused(asyncio.Protocol):
 
 
 def application(
-    control: Control, *, deadline: float = DEADLINE, streams: set[asyncio.Task[Any]] | None = None
+    control: Control,
+    *,
+    deadline: float = DEADLINE,
+    streams: set[asyncio.Task[Any]] | None = None,
+    group: int | None = None,
 ) -> web.Application:
     """The API as an aiohttp application. Tasks that stream are in `streams` while they do."""
     running = streams if streams is not None else set[asyncio.Task[Any]]()
@@ -98,7 +109,7 @@ def application(
     @web.middleware
     async def answer(request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> Any:
         try:
-            _guard(request)
+            _guard(request, group)
             return await handler(request)
         except web.HTTPException as error:
             headers = {"Allow": error.headers["Allow"]} if "Allow" in error.headers else None
@@ -137,14 +148,15 @@ def _failure(status: int, message: str, headers: dict[str, str] | None = None) -
     )
 
 
-def _guard(request: web.Request) -> None:
+def _guard(request: web.Request, group: int | None) -> None:
     """Refuse strangers, and browsers that were made to speak to us (DNS rebinding). Raises ApiError."""
     connection = request.get_extra_info("socket")
     if connection is not None and connection.family == socket.AF_UNIX:
         # asyncio's wrapper has getsockopt, as a socket does
         _, uid = peer(connection)
-        if uid not in (0, os.geteuid()):
-            raise ApiError("this socket is for its owner and root", status=403)
+        if uid not in (0, os.geteuid()) and (group is None or group not in groups(connection)):
+            others = "" if group is None else ", and members of its group"
+            raise ApiError(f"this socket is for its owner and root{others}", status=403)
     hosts = request.headers.getall("Host", [])
     if len(hosts) != 1 or hosts[0].lower() not in HOSTS:
         raise ApiError("the Host header must be localhost or holdfast", status=403)

@@ -1,4 +1,4 @@
-"""A unix socket that only its owner can open, in place of one that a dead daemon left behind, never of a live one's."""
+"""A unix socket for its owner or a group, in place of one that a dead daemon left behind, never of a live one's."""
 
 import contextlib
 import fcntl
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from reconciler.model.errors import ApiError
 
+_PEERGROUPS = 59  # socket.h; the standard library has no name for it
+_GROUPS = 65536  # the most that Linux allows
 LONGEST = 107
 """Bytes of a path that fit into an address; a longer one goes by its directory's descriptor."""
 
@@ -25,8 +27,8 @@ class Bound:
     inode: tuple[int, int]
 
 
-def bind(path: str, *, backlog: int = 128) -> Bound:
-    """Listen at `path`, mode 0600, its directory made 0700 where it is missing.
+def bind(path: str, *, backlog: int = 128, group: int | None = None) -> Bound:
+    """Listen at `path`, mode 0600, or 0660 for a group; its directory is made 0700 where it is missing.
 
     Raises ApiError where another daemon listens there or something else stands there, OSError where it cannot be made.
     """
@@ -44,7 +46,9 @@ def bind(path: str, *, backlog: int = 128) -> Bound:
                 made = os.path.join(private, name)
                 with address(made) as where:
                     listening.bind(where)
-                os.chmod(made, 0o600)
+                if group not in (None, os.stat(made).st_gid):
+                    os.chown(made, -1, group)
+                os.chmod(made, 0o600 if group is None else 0o660)
                 listening.listen(backlog)
                 listening.setblocking(False)
                 os.rename(made, path)
@@ -69,6 +73,13 @@ def peer(connection: socket.socket) -> tuple[int, int]:
     """Process and user at the other end of a unix socket, as the kernel knows them: (pid, uid)."""
     pid, uid, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     return pid, uid
+
+
+def groups(connection: socket.socket) -> frozenset[int]:
+    """Groups that the process at the other end belonged to when it connected, as the kernel knows them."""
+    _, _, own = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    more = connection.getsockopt(socket.SOL_SOCKET, _PEERGROUPS, 4 * _GROUPS)
+    return frozenset((own, *struct.unpack(f"{len(more) // 4}I", more)))
 
 
 @contextlib.contextmanager

@@ -37,6 +37,7 @@ def run(chosen: argparse.Namespace) -> int:
             socket=where.socket,
             inventory=chosen.inventory,
             log_level=getattr(chosen, "log_level", "info"),
+            group=chosen.group,
         )
     )
 

@@ -102,6 +102,7 @@ def _down(verb: argparse.ArgumentParser) -> None:
 
 def _run(verb: argparse.ArgumentParser) -> None:
     _directory(verb)
+    verb.add_argument("--group", metavar="NAME", help="let members of this group use the socket too")
     verb.add_argument("--inventory", metavar="FILE", help="simulate this machine's GPUs by an inventory file")
 
 
@@ -171,6 +172,15 @@ def _schema(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--into", metavar="DIR", default="schemas", help="where they are written (schemas)")
 
 
+def _install(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--dry-run", action="store_true", help="only say what would be done")
+
+
+def _uninstall(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    verb.add_argument("--purge", action="store_true", help="the fleet's files, secrets and the state too")
+
+
 def _nothing(_: argparse.ArgumentParser) -> None:
     return None
 
@@ -191,6 +201,8 @@ _VERBS: tuple[tuple[str, str, str, _Add], ...] = (
     ("resume", "ask:resume", "undo stop and pause", _name),
     ("scale", "ask:scale", "run so many instances, whatever its file says", _scale),
     ("chat", "chat:chat", "talk to a model", _chat),
+    ("install", "install:install", "make the daemon a service of this machine (systemd)", _install),
+    ("uninstall", "install:uninstall", "take the service away; the fleet and its state stay", _uninstall),
     ("inventory", "offline:inventory", "this machine's GPUs, as a file for plan --inventory", _nothing),
     ("doctor", "doctor:doctor", "what is missing or unsafe here, and the command that mends it", _nothing),
     ("schema", "offline:schema", "write the JSON Schema of the files and the description of the API", _schema),

@@ -23,11 +23,13 @@ def places(
     """The places that are meant.
 
     A directory that was typed wins, then the option, the environment, `./fleet.d` for verbs that may begin a fleet
-    (`here`), and the default: of the system for root under systemd or beside a system's daemon, else of the user.
+    (`here`), and the default: of the system for root under systemd, and for whoever may use the system's daemon and
+    has none; else of the user.
     """
     env = os.environ if env is None else env
     typed: dict[str, str | None] = vars(chosen)
-    system = (os.geteuid() if uid is None else uid) == 0 and ("INVOCATION_ID" in env or _beside_system(env))
+    root = (os.geteuid() if uid is None else uid) == 0
+    system = (root and "INVOCATION_ID" in env) or _beside_system(env)
     fleet = typed.get("directory") or typed.get("fleet") or env.get("HOLDFAST_FLEET")
     if fleet is None and here and os.path.isdir("fleet.d"):
         fleet = "fleet.d"
@@ -56,9 +58,9 @@ def _socket(env: Mapping[str, str], *, system: bool, state: str) -> str:
 
 
 def _beside_system(env: Mapping[str, str]) -> bool:
-    """Whether the system's daemon is here and root has none of its own."""
+    """Whether the system's daemon is here for us, and we have none of our own."""
     state = os.path.join(_xdg(env, "STATE"), "holdfast")
-    return os.path.exists(SYSTEM[2]) and not os.path.exists(_socket(env, system=False, state=state))
+    return os.access(SYSTEM[2], os.W_OK) and not os.path.exists(_socket(env, system=False, state=state))
 
 
 def _xdg(env: Mapping[str, str], what: str) -> str:
