@@ -23,7 +23,7 @@ down: ## stop the daemon and every engine it keeps
 	@$(BIN)/holdfast down --engines
 
 test: $(DEV_READY) models/demo.gguf ## every test, on real processes and a real llama.cpp
-	@echo "== testing (about three minutes)"
+	@echo "== testing (about five minutes)"
 	@$(BIN)/python -m pytest
 
 check: $(DEV_READY) models/demo.gguf ## format, lint, types, architecture, schemas, tests

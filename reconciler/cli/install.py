@@ -88,22 +88,17 @@ def _do(deeds: Sequence[Deed], *, dry: bool) -> None:
 
 def _installing() -> Iterator[Deed]:
     if not _there(pwd.getpwnam, USER):
-        words = (
-            "--system",
-            "--user-group",
-            "--home-dir",
-            SYSTEM[1],
-            "--no-create-home",
-            "--shell",
-            "/usr/sbin/nologin",
-        )
-        yield _command("useradd", *words, USER)
+        group = ("--gid", USER) if _there(grp.getgrnam, USER) else ("--user-group",)
+        home = ("--home-dir", SYSTEM[1], "--no-create-home", "--shell", "/usr/sbin/nologin")
+        yield _command("useradd", "--system", *group, *home, USER)
     wanted = [group for group in _DEVICES if _there(grp.getgrnam, group) and USER not in grp.getgrnam(group).gr_mem]
     if wanted:
         yield _command("usermod", "-aG", ",".join(wanted), USER)
     for path, mode, group in ((CONFIG, 0o755, "root"), (SYSTEM[0], 0o750, USER), (SECRETS, 0o700, "root")):
         if not os.path.isdir(path):
             yield Deed(f"make {path} (root:{group} {mode:04o})", lambda p=path, m=mode, g=group: _make(p, m, g))
+    if os.path.isdir(SYSTEM[0]) and not _belongs(SYSTEM[0], USER):
+        yield _command("chgrp", USER, SYSTEM[0])
     if not os.path.exists(ENVIRONMENT):
         yield Deed(f"write {ENVIRONMENT}", lambda: _write(ENVIRONMENT, _ENVIRONMENT, 0o640))
     changed = False
@@ -149,6 +144,8 @@ def _uninstalling(*, purge: bool) -> Iterator[Deed]:
         if os.path.isdir(SYSTEM[0]) and not purge:
             yield _command("chgrp", "root", SYSTEM[0])
         yield _command("userdel", USER)
+        if any(member != USER for member in grp.getgrnam(USER).gr_mem):  # else it goes with its user
+            yield _command("groupdel", USER)
 
 
 def unit() -> str:
@@ -265,6 +262,10 @@ def _there(ask: Callable[[str], object], name: str) -> bool:
     except KeyError:
         return False
     return True
+
+
+def _belongs(path: str, group: str) -> bool:
+    return _there(grp.getgrnam, group) and os.stat(path).st_gid == grp.getgrnam(group).gr_gid
 
 
 def _text(path: str) -> str | None:

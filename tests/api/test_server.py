@@ -152,19 +152,27 @@ def test_a_stranger_who_gets_a_connection_is_refused_by_what_the_kernel_says_of_
         pytest.skip("only root can be somebody else")
     with served(recorder, path):
         os.chmod(path, 0o666)
-        os.chmod(os.path.dirname(path), 0o755)
-        directory = os.open(os.path.dirname(path), os.O_PATH)
-        reading, writing = os.pipe()
-        child = os.fork()
-        if child == 0:
-            try:
-                os.setuid(65534)
-                code = request(f"/proc/self/fd/{directory}/holdfast.sock", "GET /v1/status")[0]
-                os.write(writing, str(code).encode())
-            finally:
-                os._exit(0)
-        os.close(writing)
-        assert os.read(reading, 100) == b"403"
+        assert asked_by_another(path) == b"403"
+
+
+def asked_by_another(path, groups=()):
+    """What the daemon answers to a user who can open the socket: the status, in digits."""
+    os.chmod(os.path.dirname(path), 0o755)
+    directory = os.open(os.path.dirname(path), os.O_PATH)
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups(groups)
+            os.setuid(65534)
+            code = request(f"/proc/self/fd/{directory}/holdfast.sock", "GET /v1/status")[0]
+            os.write(writing, str(code).encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    try:
+        return os.read(reading, 100)
+    finally:
         os.waitpid(child, 0)
         os.close(reading)
         os.close(directory)
@@ -376,3 +384,15 @@ def test_the_description_that_is_committed_is_the_one_that_is_served(client, pat
     assert committed == openapi.text(), "run `holdfast schema`"
     raw = request(path, "GET /v1/openapi.json")[2]
     assert raw.partition(b"\r\n\r\n")[2].decode() == committed
+
+
+@pytest.mark.parametrize(
+    ("groups", "code"), [((4242,), b"200"), ((4241,), b"403"), ((*range(5000, 5300), 4242), b"403")]
+)
+def test_members_of_the_socket_s_group_may_use_it(path, recorder, groups, code):
+    if os.geteuid() != 0:
+        pytest.skip("only root can be somebody else")
+    with served(recorder, path, group=4242):
+        assert (stat.S_IMODE(os.stat(path).st_mode), os.stat(path).st_gid) == (0o660, 4242)
+        os.chmod(path, 0o666)
+        assert asked_by_another(path, groups) == code

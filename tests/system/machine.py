@@ -17,9 +17,13 @@ PROGRAM = "/opt/holdfast"
 _PACKAGES = "systemd,systemd-sysv,dbus,python3,procps,libgomp1"
 _IMAGE = "holdfast-machine"
 _LATEST = 60.0
-_BOOT = ("--network=none", "--stop-signal=SIGRTMIN+3", "--cap-add=SYS_ADMIN", "--security-opt=seccomp=unconfined")
-_BOOT += ("--security-opt=apparmor=unconfined", "--cgroupns=host", "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw")
-_BOOT += ("--tmpfs=/run", "--tmpfs=/run/lock", "--env=container=docker")
+# as on a machine, where what is mounted in one place is seen in all: systemd leaves that alone in a container
+_INIT = ("sh", "-c", "mount --make-rshared / && exec /sbin/init")
+_BOOT = (
+    *("--network=none", "--stop-signal=SIGRTMIN+3", "--cap-add=SYS_ADMIN", "--security-opt=seccomp=unconfined"),
+    *("--security-opt=apparmor=unconfined", "--cgroupns=host", "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw"),
+    *("--tmpfs=/run", "--tmpfs=/run/lock", "--env=container=docker"),
+)
 
 
 def tree() -> Path:
@@ -79,7 +83,7 @@ class Machine:
         self._docker = docker
         libraries = sysconfig.get_paths()["purelib"]
         self._id = docker.do(
-            "run", "-d", *_BOOT, f"--volume={libraries}:/opt/libraries:ro", _IMAGE, "/sbin/init"
+            "run", "-d", *_BOOT, f"--volume={libraries}:/opt/libraries:ro", _IMAGE, *_INIT
         ).stdout.strip()
         _lay_down(place)
         docker.do("cp", f"{place}/.", f"{self._id}:/opt")
