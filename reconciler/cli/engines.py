@@ -16,15 +16,18 @@ from reconciler.model.status import Reason
 _GRACE = 10.0
 
 
-def stop_all(state: str) -> list[str]:
-    """Stop them all, at once and gently; the slots that ran. Raises HoldfastError."""
+def stop_all(state: str, *, forget: bool = False) -> list[str]:
+    """Stop them all, at once and gently; the slots that ran. `forget`: their keepers and records go too.
+
+    Raises HoldfastError.
+    """
     if not os.path.isdir(os.path.join(state, "slots")):
         return []
     with _alone(state):
-        return asyncio.run(_stop_all(state))
+        return asyncio.run(_stop_all(state, forget=forget))
 
 
-async def _stop_all(state: str) -> list[str]:
+async def _stop_all(state: str, *, forget: bool) -> list[str]:
     runtime = ProcessRuntime(state, on_change=lambda _: None)
     await runtime.open()
     try:
@@ -37,6 +40,8 @@ async def _stop_all(state: str) -> list[str]:
             runtime.stop(slot, one.launch.run, _grace(one), Reason.StopAsked) for slot, one in sorted(running.items())
         )
         results = await asyncio.gather(*stops, return_exceptions=True)
+        if forget and not unseen and not any(results):
+            await asyncio.gather(*(runtime.forget(slot, one.launch.run) for slot, one in table.items()))
     finally:
         await runtime.close()
     failed: list[str] = [f"{slot}: it cannot be seen" for slot in unseen]

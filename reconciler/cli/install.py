@@ -252,7 +252,7 @@ def _running_version() -> str | None:
 def _stop_engines() -> None:
     from reconciler.cli.engines import stop_all
 
-    ended = stop_all(SYSTEM[1])
+    ended = stop_all(SYSTEM[1], forget=True)
     Screen().say(f"    stopped {', '.join(ended)}" if ended else "    none was running")
 
 

@@ -186,6 +186,7 @@ def test_uninstalling_leaves_nothing_but_what_people_wrote(machine):
     pids = [one.split()[0] for one in engines(machine).values()]
     told = machine.says(HOLDFAST, "uninstall")
     assert "stopped demo/0, tick/0" in told
+    assert "hf:" not in machine.says("ps", "-eo", "comm=")
     assert [pid for pid in pids if started(machine, int(pid))] == []
     gone = ("/etc/systemd/system/holdfast.service", "/run/holdfast", "/usr/local/bin/holdfast")
     assert [path for path in gone if machine.do("test", "-e", path).returncode == 0] == []
