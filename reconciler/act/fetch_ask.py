@@ -63,7 +63,8 @@ class Asker:
             raise FetchError(Reason.FetchFailed, f"cannot fetch {self.source}: {error}") from None
         except (OSError, HTTPException, ValueError) as error:
             why = getattr(error, "reason", None) or error
-            raise CutError(f"{urlsplit(url).netloc}: {why or type(error).__name__}") from None
+            words = getattr(why, "strerror", None) or str(why) or type(error).__name__
+            raise CutError(f"{urlsplit(url).netloc}: {words.lower()}") from None
         return answer
 
     def all(self, url: str, cap: int) -> bytes:
