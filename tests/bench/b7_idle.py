@@ -145,7 +145,7 @@ def _at_rest(count: int, seconds: float, *, probed: bool) -> list[Row]:
             living.write(name, living.service(name, engine, port=probed))
         living.start()
         living.ready(names, within=300)
-        time.sleep(min(5.0, seconds))
+        time.sleep(min(30.0, seconds))  # what it learns of their host memory is written within half a minute
         cpu, written = _cpu(living.pid), _written(living.pid)
         begun = time.monotonic()
         time.sleep(seconds)
