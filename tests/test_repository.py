@@ -12,13 +12,16 @@ import pytest
 import yaml
 
 from reconciler.cli import install
-from reconciler.model import kinds
+from reconciler.model import gateway, kinds
+from reconciler.model.fields import Spec
+from reconciler.model.runtime import Docker
 from reconciler.spec.load import load_once
 from reconciler.spec.schema import fleet_schema
 
 ROOT = Path(__file__).resolve().parent.parent
 PRODUCT = [*ROOT.glob("reconciler/**/*.py"), *ROOT.glob("tui/**/*.py")]
-DOCUMENTS = [path for path in ROOT.glob("**/*.md") if ".venv" not in path.parts and "bench-out" not in path.parts]
+MADE = {".venv", ".venv-vllm", "bench-out"}
+DOCUMENTS = [path for path in ROOT.glob("**/*.md") if not MADE & {*path.parts}]
 FLEETS = (
     "fleet.d",
     "docs/example/fleet.d",
@@ -59,10 +62,14 @@ def test_paths_named_in_documents_exist(path: Path) -> None:
     assert not set(absent) - made_by_a_reader
 
 
-@pytest.mark.parametrize(
-    "kind", [*kinds.KINDS.values(), kinds.Health, kinds.Update, kinds.Gpus, kinds.Replicas, kinds.Cache]
+PARTS: tuple[type[Spec], ...] = (
+    *(kinds.Health, kinds.Update, kinds.Gpus, kinds.Replicas, kinds.Cache, kinds.MetricNames, Docker),
+    *(gateway.Gateway, gateway.Limits, gateway.AccessKey, gateway.Certificate),
 )
-def test_every_field_stands_in_the_manual(kind: type[kinds.Spec]) -> None:
+
+
+@pytest.mark.parametrize("kind", [*kinds.KINDS.values(), *PARTS])
+def test_every_field_stands_in_the_manual(kind: type[Spec]) -> None:
     manual = (ROOT / "docs/language.md").read_text()
     for name, field in kind.model_fields.items():
         if name != "kind":
@@ -92,12 +99,13 @@ def test_the_loop_stays_short() -> None:
     assert (ROOT / "reconciler/loop.py").read_text().count("\n") <= 200
 
 
-def test_the_unit_leaves_engines_alone_and_is_understood(tmp_path: Path) -> None:
-    unit = tmp_path / "holdfast.service"
-    unit.write_text(install.unit())
-    assert "KillMode=process" in unit.read_text().splitlines()
+def test_the_units_leave_engines_alone_and_are_understood(tmp_path: Path) -> None:
+    units = [tmp_path / Path(path).name for path in (install.UNIT, install.GATEWAY, *install.BROKER)]
+    for unit in units:
+        unit.write_text(install.unit(unit.name))
+    assert "KillMode=process" in units[0].read_text().splitlines()
     if shutil.which("systemd-analyze"):
-        done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
+        done = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, "")
 
 
