@@ -8,10 +8,11 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import cache
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, Generic, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 Decoder = Callable[[Any], Any]
+_NOTHING = object()
 
 
 def decode(kind: type[T], value: object) -> T:
@@ -22,10 +23,62 @@ def decode(kind: type[T], value: object) -> T:
     return cast("T", _decoder(kind)(value))
 
 
+class Again(Generic[T]):
+    """Decodes one value after another of a dataclass: what is said again is the same object again.
+
+    Most of what a stream tells is what it told before.
+    """
+
+    def __init__(self, kind: type[T]) -> None:
+        self._kind = kind
+        self._said: dict[str, Any] | None = None
+        self._made: T | None = None
+
+    def decode(self, value: object) -> T:
+        """As `decode` does; of the value before everything is taken over that is equal to the JSON, for ever.
+
+        Of a field that is a mapping that holds for each of its values.
+        """
+        given, before, made = _exactly(dict)(value), self._said, self._made
+        if before is None or made is None:
+            made = decode(self._kind, given)
+        elif given != before:
+            told = {
+                name: _again(decoder, each, given[name], before.get(name, _NOTHING), getattr(made, name))
+                for name, (decoder, each) in _parts(self._kind).items()
+                if name in given
+            }
+            made = self._kind(**told)
+        self._said, self._made = given, made
+        return made
+
+
+def _again(decoder: Decoder, each: Decoder | None, value: Any, before: Any, made: Any) -> Any:
+    if value == before:
+        return made
+    if each is None or not isinstance(value, dict) or not isinstance(before, dict):
+        return decoder(value)
+    some, old = cast("dict[str, Any]", value), cast("dict[str, Any]", before)
+    return {key: made[key] if key in old and old[key] == one else each(one) for key, one in some.items()}
+
+
+@cache
+def _parts(kind: Any) -> dict[str, tuple[Decoder, Decoder | None]]:
+    """Of each field of a dataclass: how it is decoded, and how each value of it where it is a mapping."""
+    hints = get_type_hints(kind)
+    found: dict[str, tuple[Decoder, Decoder | None]] = {}
+    for field in fields(kind):
+        if field.init:
+            hint = hints[field.name]
+            many = get_origin(hint) in (Mapping, dict)
+            found[field.name] = _decoder(hint), _decoder(get_args(hint)[1]) if many else None
+    return found
+
+
 @cache
 def _decoder(kind: Any) -> Decoder:
     origin, inner = get_origin(kind), get_args(kind)
-    if kind in (int, str, bool, NoneType):
+    if kind in (int, str, bytes, bool, NoneType):
         return _exactly(kind)
     if kind is float:
         return _float
@@ -119,8 +172,7 @@ def _kind(kind: Any) -> str | None:
 
 
 def _dataclass(kind: Any) -> Decoder:
-    hints = get_type_hints(kind)
-    decoders = {field.name: _decoder(hints[field.name]) for field in fields(kind) if field.init}
+    decoders = {name: decoder for name, (decoder, _) in _parts(kind).items()}
 
     def build(value: Any) -> Any:
         given = _exactly(dict)(value)

@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from reconciler.model.container import RuntimeName
+from reconciler.model.gateway import Access, Route
 from reconciler.model.kinds import Engine, Health, Node, Update, Workable
 from reconciler.model.noun import noun
+from reconciler.model.runtime import Docker
 from reconciler.model.source import Problem, Revision, Source
 
 
@@ -40,7 +43,7 @@ class Workload:
     name: str
     spec: Workable
     engine: str
-    """`llamacpp`, `vllm`, `command` (a Service) or the name of a `kind: Engine`."""
+    """`llamacpp`, `vllm`, `sglang`, `tgi`, `triton`, `command` (a Service) or the name of a `kind: Engine`."""
     template: Engine | None = None
     """The `kind: Engine` it runs by, if it does."""
     source: Source
@@ -63,6 +66,18 @@ class Workload:
     adapters: Mapping[str, str] = field(default_factory=dict[str, str])
     """By name the source of each, `file:` ones absolute, where the engine can attach them while it runs; else none, as
     they are part of the fingerprint."""
+    docker: Docker | None = None
+    """How its containers are made, with their image; None where it runs without."""
+
+    def under(self, auto: RuntimeName) -> RuntimeName:
+        """What it runs under, on a machine where `auto` means this."""
+        if self.docker is not None:
+            return "docker"
+        match self.spec.runtime:
+            case "process" | "systemd" as asked:
+                return asked
+            case _:
+                return auto
 
     @property
     def digest(self) -> str:
@@ -80,6 +95,8 @@ class Fleet:
     workloads: Mapping[str, Workload] = field(default_factory=dict[str, Workload])
     engines: Mapping[str, Engine] = field(default_factory=dict[str, Engine])
     nodes: Mapping[str, Node] = field(default_factory=dict[str, Node])
+    access: Mapping[str, Access] = field(default_factory=dict[str, Access])
+    routes: Mapping[str, Route] = field(default_factory=dict[str, Route])
     problems: tuple[Problem, ...] = ()
     """Sorted by path, line and column."""
     missing: str | None = None
@@ -91,6 +108,11 @@ class Fleet:
         """The Node that applies on a machine of this host name; a default one where none is declared."""
         return self.nodes.get(host) or self.nodes.get("local") or Node(name="local")
 
+    def cache_of(self, host: str) -> str | None:
+        """Where weights are kept on a machine of this host name; None: where Hugging Face's tools keep theirs."""
+        cache = self.node(host).cache
+        return cache.path if cache is not None else None
+
     def other(self, host: str) -> Node:
         """The Node that applies on another machine than the one that the daemon runs on."""
         return self.nodes.get(host) or Node(name=host)
@@ -101,17 +123,6 @@ def digest(fingerprint: str, live: str, adapters: Mapping[str, str]) -> str:
     if not adapters:
         return f"{fingerprint}:{live}"
     return ":".join((fingerprint, live, *(f"{name}={source}" for name, source in sorted(adapters.items()))))
-
-
-def slot(name: str, index: int) -> str:
-    """`chat`, 0 → `chat/0`: the one name of an instance everywhere."""
-    return f"{name}/{index}"
-
-
-def split_slot(text: str) -> tuple[str, int]:
-    """`chat/0` → `chat`, 0."""
-    name, _, index = text.rpartition("/")
-    return name, int(index)
 
 
 def slots_of(workloads: Mapping[str, Workload]) -> dict[str, str]:

@@ -1,92 +1,38 @@
-"""What a file may declare: one class for each `kind`. Descriptions of fields are the manual and the JSON Schema.
-
-A field is of class `restart` (a change replaces the instance) unless it is declared with `live(…)` (what runs takes it
-over) or `ENGINE` (the engine's own API does it while it runs, where it has one for that; else it is replaced).
-"""
+"""What a file may declare: one class for each `kind`. Descriptions of fields are the manual and the JSON Schema."""
 
 import re
 from datetime import timedelta
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from reconciler.model.quantity import Duration, Size
+from reconciler.model.fields import (
+    ENGINE,
+    Duration,
+    Env,
+    Labels,
+    Name,
+    Params,
+    Resource,
+    SecretRef,
+    Size,
+    Spec,
+    Strings,
+    Texts,
+    live,
+)
+from reconciler.model.gateway import Access, Gateway, Limits, Route
 from reconciler.model.quick import Quick
+from reconciler.model.runtime import IMAGE, InDocker
 
-NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 _PLAIN_SOURCE = r"^(hf:[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+(/[A-Za-z0-9_./-]+)?|file:/[A-Za-z0-9_./-]+)$"
 _SOURCE = re.compile(
     r"hf:[\w.-]+/[\w.-]+(@[\w.-]+)?(/[\w./-]+(@sha256:[0-9a-f]{64})?)?"
     r"|modelscope:[\w.-]+/[\w.-]+(@[\w.-]+)?(/[\w./-]+(@sha256:[0-9a-f]{64})?)?"
-    r"|ollama:[\w./-]+(:[\w.-]+)?"
+    r"|ollama:[\w./-]+(:[\w.-]+)?(@sha256:[0-9a-f]{64})?"
     r"|file:\S.*"
     r"|https://\S+"
 )
-
-
-LIVE: dict[str, Any] = {"x-change": "live"}
-ENGINE: dict[str, Any] = {"x-change": "engine"}
-Change = Literal["live", "engine", "restart"]
-
-
-def live(default: Any, **more: Any) -> Any:
-    """A field whose change needs no restart: it is applied to what runs."""
-    return Field(default, json_schema_extra=LIVE, **more)
-
-
-def _written(value: object) -> object:
-    """A scalar of an environment variable as it was written: numbers and truth values become text."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value) if isinstance(value, int | float) else value
-
-
-def _ordered(value: Any) -> Any:
-    """The same with every mapping in order of its keys: order in a file means nothing, and must change no hash."""
-    if isinstance(value, dict):
-        items: dict[str, Any] = value  # pyright: ignore[reportUnknownVariableType]
-        return {key: _ordered(items[key]) for key in sorted(items, key=str)}
-    if isinstance(value, list):
-        return [_ordered(item) for item in value]  # pyright: ignore[reportUnknownVariableType]
-    return value
-
-
-Name = Annotated[str, Field(pattern=NAME, description="A DNS label: a-z, 0-9 and '-', at most 63 characters.")]
-_Long = Annotated[str, Field(max_length=65536)]
-_Short = Annotated[str, Field(max_length=253)]
-Text = Annotated[_Long, BeforeValidator(_written), Quick(_Long)]
-Label = Annotated[_Short, BeforeValidator(_written), Quick(_Short)]
-Labels = dict[str, Label]
-Params = Annotated[dict[str, Any], BeforeValidator(_ordered)]
-Texts = Annotated[tuple[Text, ...], Field(strict=False)]
-Strings = Annotated[tuple[str, ...], Field(strict=False)]
-
-
-class Spec(BaseModel):
-    """Base of everything written in a file: frozen, no unknown key, documented by its attributes."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, strict=True, populate_by_name=True
-    )
-
-
-class SecretRef(Spec):
-    """The name of a secret; its value is never in a file, a plan, a log or an event."""
-
-    secret: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
-    """Name of a systemd credential, of a file in the secrets directory, or of an environment variable of the daemon."""
-
-
-def _exportable(value: dict[str, str | SecretRef]) -> dict[str, str | SecretRef]:
-    for key, text in value.items():
-        if not key or "=" in key or "\0" in key or (isinstance(text, str) and "\0" in text):
-            raise ValueError(f"cannot export {key!r}; names and values may not hold NUL, names not '='")
-    return value
-
-
-_EnvName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$")]
-_EnvText = Annotated[str, Field(pattern=r"^[^\x00]*$", max_length=65536)]
-Env = Annotated[dict[str, Text | SecretRef], AfterValidator(_exportable), Quick(dict[_EnvName, _EnvText | SecretRef])]
 
 
 class Gpus(Spec):
@@ -161,17 +107,6 @@ class Adapter(Spec):
     """Where the adapter's weights are, in the grammar of a model's `source`."""
 
 
-class Resource(Spec):
-    """What every kind has."""
-
-    api_version: Literal["holdfast/v1"] = Field(default="holdfast/v1", alias="apiVersion")
-    """Version of the language; assumed when not written."""
-    name: Name
-    """Unique among all models and services of the fleet."""
-    labels: Labels = live(dict[str, str]())
-    """Free labels for people and filters."""
-
-
 def _countable(value: int | Gpus | None) -> int | Gpus | None:
     if isinstance(value, int) and not 0 <= value <= 64:
         raise ValueError(f"cannot be {value}; choose 0–64")
@@ -203,8 +138,10 @@ Fetchable = Annotated[
 class Runs(Resource):
     """What every kind that runs has."""
 
-    runtime: Literal["auto", "process"] = "auto"
-    """What it runs under: `process` is a process group of its own under a small keeper; `auto` chooses."""
+    runtime: Literal["auto", "process", "systemd", "docker"] | InDocker = "auto"
+    """What it runs under: `process` is a process group of its own under a small keeper; `systemd` a unit of the system
+    manager, with a user, limits and walls of its own; `docker`, or `{docker: {image, shm_size, volumes}}`, a container;
+    `auto` is a container where its engine has an `image`, else a unit where Holdfast was installed, else a process."""
     gpus: Count = None
     """GPUs for each replica: a number, or which; 0 is CPU only. Not given: as many as it needs, or none."""
     memory: Literal["auto"] | Size = "auto"
@@ -246,13 +183,15 @@ class Model(Runs):
     kind: Literal["Model"] = "Model"
     source: Fetchable
     """`hf:org/repo[@rev][/file]`, `modelscope:…`, `https://…`, `file:path` (relative to this file) or
-    `ollama:name:tag`. `@sha256:…` behind a file pins its digest."""
+    `ollama:name:tag`. `@sha256:…` behind a file pins its digest, behind a tag that of its manifest."""
     engine: Name | None = None
-    """`llamacpp`, `vllm`, or the name of a `kind: Engine`; by default llamacpp for a .gguf file, else vllm."""
+    """`llamacpp`, `vllm`, `sglang`, `tgi`, `triton`, `ollama`, or the name of a `kind: Engine`; by default ollama for
+    an `ollama:` source, llamacpp for a .gguf file, else vllm."""
     context: int | None = Field(default=None, ge=1, le=2**31 - 1)
-    """Tokens of context for each request; the model's own when not given."""
+    """Tokens of context for each request; when not given the model's own, 4096 with ollama."""
     parallel: int | None = Field(default=None, ge=1, le=65536)
-    """Requests served at once by one instance; when not given 1 for llamacpp, else the engine's own default."""
+    """Requests served at once by one instance; when not given 1 for llamacpp and ollama, else the engine's own
+    default."""
     dtype: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_]+$")
     """Type of weights and activations, in the engine's word: `bfloat16`, `float16` …"""
     kv_cache_dtype: str | None = Field(default=None, pattern=r"^[A-Za-z0-9_]+$")
@@ -260,8 +199,8 @@ class Model(Runs):
     tensor_parallel: int | None = Field(default=None, ge=1, le=64)
     """GPUs that share each layer; as many as `gpus` when not given."""
     adapters: Annotated[tuple[Adapter, ...], Field(strict=False)] = Field(default=(), json_schema_extra=ENGINE)
-    """LoRA adapters loaded with the model. vLLM takes them up and lets them go while it runs, once it was started with
-    any; llama.cpp is replaced."""
+    """LoRA adapters loaded with the model. vLLM and SGLang take them up and let them go while they run, once they were
+    started with any; llama.cpp and TGI are replaced; Ollama has no adapters but in its models."""
     params: Params = Field(default_factory=dict)
     """Parameters of a `kind: Engine`, checked against its `params` schema."""
     args: Texts = ()
@@ -269,12 +208,18 @@ class Model(Runs):
     aliases: Strings = live(())
     """Other model names that requests may use."""
     idle_action: Literal["stop", "sleep"] = live("stop")
-    """What becomes of a replica that idles or gives way: `stop`, or `sleep` where the engine can (vllm). Asleep it
-    gives back its GPU memory, keeps its weights in host memory, and is woken in a moment. What was started with `stop`
-    learns to sleep by its next run."""
+    """What becomes of a replica that idles or gives way: `stop`, or `sleep` where the engine can (vllm, sglang,
+    ollama). Asleep it gives back its GPU memory, keeps its weights in host memory, and is woken in a moment; ollama
+    keeps none, and loads its model again. What was started with `stop` learns to sleep by its next run."""
     weight: int | None = live(None, ge=0, le=1000)
     """Its part of the requests for a name that it shares with other models, each by its weight: a canary. A name may be
     shared only where all that answer to it give a weight; 0 gets none."""
+    limits: Limits | None = live(None)
+    """How much is asked of it at most, by all together: requests and tokens per minute and day, and at once."""
+    fallback: Strings = live((), max_length=16)
+    """Models that answer in its place while it cannot, in order; the gateway says so in a header."""
+    affinity: Literal["none", "prefix"] = live("none")
+    """`prefix`: requests that begin alike go to the same replica, whose cache knows them, unless it is far busier."""
 
     @property
     def strategy(self) -> Literal["surge", "replace"]:
@@ -286,17 +231,44 @@ class Service(Runs):
     """Any supporting program: a vector store, a tracker, a metrics server."""
 
     kind: Literal["Service"] = "Service"
-    command: Texts = Field(min_length=1)
-    """Program and arguments, run without a shell. `{port}`, `{name}` and `{index}` are filled in; `{{` is a brace."""
+    command: Texts = Field(default=(), min_length=1)
+    """Program and arguments, run without a shell. `{port}`, `{name}` and `{index}` are filled in; `{{` is a brace. May
+    be left out in a container: then the image's own entry point and command run."""
     port: int | None = Field(default=None, ge=1, le=65535)
     """A fixed port it listens on; without it, `{port}` in command or env is leased from the node's range."""
     directory: str | None = Field(default=None, pattern=r"^/")
-    """Working directory, an absolute path; a private directory of the instance by default."""
+    """Working directory, an absolute path; by default a private one of the instance, in a container the image's."""
 
     @property
     def strategy(self) -> Literal["surge", "replace"]:
         """How its instances are replaced: two at once could write to the same files."""
         return self.update.strategy or "replace"
+
+
+_Metric = Annotated[str, Field(pattern=r"^[a-zA-Z_:][a-zA-Z0-9_:]{0,199}$")]
+
+
+class MetricNames(Spec):
+    """What an engine calls what it measures, in Prometheus's text format."""
+
+    path: str = Field(default="/metrics", pattern=r"^/\S*$")
+    """HTTP path where it tells."""
+    running: _Metric | None = None
+    """A gauge: requests that it works on. Several series of one name count together."""
+    waiting: _Metric | None = None
+    """A gauge: requests that it has taken, and that wait."""
+    cache: _Metric | None = None
+    """A gauge: share of its KV cache that is in use, 0 to 1."""
+    prompt_tokens: _Metric | None = None
+    """A counter: tokens read."""
+    generated_tokens: _Metric | None = None
+    """A counter: tokens written."""
+    first_token: _Metric | None = None
+    """A histogram: seconds from a request to its first token; its name without `_bucket`."""
+    next_token: _Metric | None = None
+    """A histogram: seconds from one token to the next."""
+    request: _Metric | None = None
+    """A histogram: seconds from a request to the end of its answer."""
 
 
 class Engine(Resource):
@@ -307,6 +279,8 @@ class Engine(Resource):
     """Program and arguments, run without a shell. Filled in: `{source}` `{weights}` (fetched first; where they lie)
     `{port}` `{name}` `{index}` `{context}` `{parallel}` `{gpus}` and `{params.key}`; an argument that names a value not
     given is left out; `{{` is a brace."""
+    image: str | None = Field(default=None, pattern=IMAGE, max_length=512)
+    """Image that its models run in, where their own `runtime` names no other; `runtime: process` runs them without."""
     env: Env = Field(default_factory=dict)
     """Environment variables of every instance; a model's own `env` wins."""
     health: str = Field(default="/health", pattern=r"^/\S*$")
@@ -315,6 +289,8 @@ class Engine(Resource):
     """JSON Schema of the `params` that models of this engine may give."""
     cpu: bool = False
     """Whether it can run without a GPU."""
+    metrics: MetricNames | None = live(None)
+    """What it calls what it measures, for `holdfast metrics`."""
 
 
 class Cache(Spec):
@@ -323,7 +299,7 @@ class Cache(Spec):
     path: str = Field(pattern=r"^/")
     """Directory that weights are fetched to, an absolute path."""
     size: Size | None = None
-    """What the directory stays under: what does not fit is not fetched. Nothing is deleted for it."""
+    """What the directory stays under: what does not fit is not fetched. Only `holdfast models prune` deletes."""
     token: SecretRef | None = None
     """What hubs are shown where a model's own `env` has no HF_TOKEN (MODELSCOPE_API_TOKEN): `{secret: hf-token}`."""
 
@@ -340,6 +316,8 @@ class Node(Resource):
     """Range that instances' ports are leased from."""
     cache: Cache | None = None
     """Where weights are kept; where Hugging Face's own tools keep theirs when not given."""
+    gateway: Gateway = live(Gateway())
+    """How the gateway of this machine listens, and what it takes."""
 
     @field_validator("ports")
     @classmethod
@@ -356,20 +334,9 @@ class Node(Resource):
         return range(first, last + 1)
 
 
-AnyResource = Model | Service | Engine | Node
+AnyResource = Model | Service | Engine | Node | Access | Route
 Workable = Model | Service
 KINDS: dict[str, type[AnyResource]] = {cls.__name__: cls for cls in get_args(AnyResource)}
 
-LATER: dict[str, str] = {
-    "limits": "there is no gateway to enforce limits in this version; remove the line",
-    "image": "containers are not run in this version; write command",
-    "metrics": "engines' metrics are not read in this version; remove the line",
-}
-"""Keys of the language that this version cannot honour, and what to do: better refused than ignored."""
-LATER_KINDS = ("McpServer", "Job", "Workflow", "Dataset", "Route", "Access", "Alert", "Notifier")
-
-
-def change_class(kind: type[Spec], field: str) -> Change:
-    """Whether a change of this field is applied to what runs, by us or by its engine, or replaces it."""
-    extra = kind.model_fields[field].json_schema_extra
-    return "live" if extra == LIVE else "engine" if extra == ENGINE else "restart"
+LATER_KINDS = ("McpServer", "Job", "Workflow", "Dataset", "Alert", "Notifier")
+"""Kinds of the language that this version cannot honour: better refused than ignored."""

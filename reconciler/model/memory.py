@@ -21,6 +21,8 @@ class Failure:
     """What of the fleet was tried, of an adapter its source: an edit makes it worth trying at once."""
     action: str = ""
     """The kind of action that failed."""
+    again: bool = False
+    """Whether the one before failed in the same way: then people were told."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,3 +62,7 @@ class Memory:
     after that number, of the host."""
     stated: Mapping[str, int] = field(default_factory=dict[str, int])
     """The same by what the engine's log says, for where the driver does not tell of whom the memory is."""
+    paused: bool = False
+    """Whether nothing is to be done to the whole fleet. Outlives the daemon."""
+    routed: bool = False
+    """Whether a gateway tells what clients want. Outlives the daemon: the next one waits for it."""

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from reconciler.model.container import RuntimeName
 from reconciler.model.fleet import digest
 from reconciler.model.plan import Launch, Strikes
 from reconciler.model.status import Reason
@@ -78,6 +79,10 @@ class Host:
     """The interpreter that runs Holdfast, absolute."""
     driver: str | None = None
     """Version of the NVIDIA driver."""
+    auto: RuntimeName = "process"
+    """What `runtime: auto` means here, where no image says otherwise."""
+    no_units: str = ""
+    """Why the daemon may have no units of the system manager, and what to do; empty where it may."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +182,8 @@ class Exited:
 
     at: float
     """Seconds of CLOCK_MONOTONIC."""
+    began: float | None = None
+    """When it was started, by the same clock; None where that is not known."""
     code: int | None = None
     """Exit status; None where a signal ended it or it is not known."""
     signal: int | None = None
@@ -240,6 +247,8 @@ class Observation:
     """Sorted by machine, this one first, and index."""
     instances: Mapping[str, Instance] | Unknown = field(default_factory=dict[str, Instance])
     """By slot."""
+    unseen: Mapping[str, str] = field(default_factory=dict[str, str])
+    """By runtime: why what runs under it cannot be seen. Nothing is started there."""
     ports: frozenset[int] | Unknown = frozenset()
     """TCP ports that something listens on, ours included."""
     healthy: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -284,10 +293,24 @@ class Wish:
     """What clients want of one model now."""
 
     waiting: int = 0
-    in_flight: int = 0
+    in_flight: Mapping[str, int] = field(default_factory=dict[str, int])
+    """By slot: requests that it works on."""
+    exposed: frozenset[str] = frozenset()
+    """Slots that drain, and that a gateway may still send requests to: it has not heard of it yet."""
     since: float | None = None
     """Since when the oldest of those waiting does, seconds of CLOCK_MONOTONIC."""
 
+    def busy(self, slot: str) -> bool:
+        """Whether a slot works, or may at any moment."""
+        return self.in_flight.get(slot, 0) > 0 or slot in self.exposed
+
+    @property
+    def working(self) -> int:
+        """Requests that are worked on."""
+        return sum(self.in_flight.values())
+
 
 Demand = Mapping[str, Wish]
-"""By workload name; a model not in it has none."""
+"""By workload name; a model not in it has none. Where a gateway tells of them it is never empty, see `NOBODY`."""
+NOBODY = ""
+"""Stands in a Demand where nobody wants anything, as a gateway says."""

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from reconciler.model.kinds import SecretRef
+from reconciler.model.container import Container, RuntimeName, Unit
+from reconciler.model.fields import SecretRef
 from reconciler.model.noun import noun
 from reconciler.model.quantity import print_size
 from reconciler.model.status import Reason
@@ -20,6 +21,18 @@ class Strikes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One question to an engine: JSON that is posted to its port."""
+
+    path: str
+    body: Mapping[str, str | int | bool]
+    within: float
+    """Seconds until it must have answered."""
+    also: tuple[int, ...] = ()
+    """Statuses that are as good as 2xx."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Probe:
     """Where and how often an instance is asked whether it works. Durations in seconds."""
 
@@ -32,20 +45,8 @@ class Probe:
     """Deadline to become ready."""
     inference: float | None = None
     """Time between two tiny requests, and how long one may take."""
-    model: str = ""
-    """Model name that the tiny request asks for."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """One question to an engine: JSON that is posted to its port."""
-
-    path: str
-    body: Mapping[str, str]
-    within: float
-    """Seconds until it must have answered."""
-    also: tuple[int, ...] = ()
-    """Statuses that are as good as 2xx."""
+    tiny: Request | None = None
+    """What is asked then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,15 +56,24 @@ class Sleeper:
     asleep: str
     """GET path that answers JSON."""
     key: str
-    """What of that answer is true while it sleeps."""
-    sleep: Request
-    """Is answered once it sleeps."""
-    wake: Request
-    """Is answered once it is awake."""
+    """What of that answer tells whether it sleeps."""
+    value: str | bool = True
+    """What that is while it sleeps; so is an empty list."""
+    sleep: tuple[Request, ...]
+    """What it is asked, in this order; after the last it falls asleep."""
+    wake: tuple[Request, ...]
+    """The same; the last is answered once it is awake."""
     holds: int
     """Bytes of each of its GPUs that it still holds while it sleeps, where no driver tells."""
     host: int = 0
     """Bytes of host memory that it takes more while it sleeps."""
+
+    def told(self, answer: Mapping[str, object]) -> bool | None:
+        """Whether it sleeps, by its answer; None where that does not say it."""
+        said = answer.get(self.key)
+        if isinstance(said, list):
+            return not said
+        return said == self.value if type(said) is type(self.value) else None
 
 
 Basis = Literal["declared", "measured", "estimated", "whole"]
@@ -81,11 +91,13 @@ class Size:
     basis: Basis = "whole"
     within: float | None = None
     """How far an estimate may be off, as a share: 0.08 is printed ±8 %."""
+    notes: tuple[str, ...] = ()
+    """What an estimate assumes, in words."""
     host: int = 0
     """Bytes of host memory; 0 where nothing is known of it."""
     host_basis: Basis = "whole"
     weights: int | None = None
-    """Bytes of its weights on all of its GPUs; None where they are not known."""
+    """Bytes of its weights, on all of its GPUs where it has any; None where they are not known."""
 
 
 @noun
@@ -101,7 +113,11 @@ class Launch:
     argv: tuple[str, ...]
     env: Mapping[str, str | SecretRef] = field(default_factory=dict[str, str | SecretRef])
     directory: str | None = None
-    """Working directory; a private one when None."""
+    """Working directory; a private one, in a container the image's, when None."""
+    container: Container | None = None
+    """None: it runs without one."""
+    unit: Unit | None = None
+    """None: it is no unit; without a container either it is a process."""
     node: str = ""
     """The machine it runs on; empty: the one that the daemon runs on."""
     gpus: tuple[str, ...] = ()
@@ -138,6 +154,13 @@ class Launch:
         sleeper = self.sleeper
         return self if sleeper is None else replace(self, memory=sleeper.holds, host=self.host + sleeper.host)
 
+    @property
+    def runtime(self) -> RuntimeName:
+        """What it runs under."""
+        if self.container is not None:
+            return "docker"
+        return "process" if self.unit is None else "systemd"
+
 
 @noun
 class Start:
@@ -151,8 +174,9 @@ class Start:
 
     def __str__(self) -> str:
         launch = self.launch
-        where = [f"on {launch.node}"] if launch.node else []
-        where += [f"{'' if where else 'on '}gpu {','.join(map(str, launch.indices))}"] if launch.indices else []
+        where = ["under systemd"] if launch.unit is not None else []
+        where += [f"on {launch.node}"] if launch.node else []
+        where += [f"{'' if launch.node else 'on '}gpu {','.join(map(str, launch.indices))}"] if launch.indices else []
         where += [f"port {launch.port}"] if launch.port is not None else []
         return _line("start", self.slot, self.reason, self.detail, *where)
 
@@ -260,7 +284,7 @@ class Sleep:
     """Have an idle engine give back its GPU memory; its process and its port stay."""
 
     slot: str
-    request: Request
+    requests: tuple[Request, ...]
     launch: Launch
     """Of the run that is there."""
     reason: Reason
@@ -276,7 +300,7 @@ class Wake:
     """Have an engine that sleeps take its GPU memory again, and serve."""
 
     slot: str
-    request: Request
+    requests: tuple[Request, ...]
     launch: Launch
     """Of the run that is there."""
     reason: Reason
@@ -284,7 +308,8 @@ class Wake:
     kind: Literal["wake"] = "wake"
 
     def __str__(self) -> str:
-        return _line("wake", self.slot, self.reason, self.detail, f"on gpu {','.join(map(str, self.launch.indices))}")
+        where = [f"on gpu {','.join(map(str, self.launch.indices))}"] if self.launch.indices else []
+        return _line("wake", self.slot, self.reason, self.detail, *where)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

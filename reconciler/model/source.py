@@ -30,6 +30,11 @@ class Source:
 
     path: str
     line: int
+    pause: int = 0
+    """The line that pauses it; 0 where its file does not."""
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

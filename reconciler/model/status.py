@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
+from reconciler.model.container import RuntimeName
+from reconciler.model.routing import Wanted
 from reconciler.model.source import Problem, Revision
 
 
@@ -52,7 +54,9 @@ class Reason(StrEnum):
     NotSupported = "NotSupported"
     Unknown = "Unknown"
     # how it is
+    Asked = "Asked"
     Fetching = "Fetching"
+    Fetched = "Fetched"
     Starting = "Starting"
     Stopping = "Stopping"
     Draining = "Draining"
@@ -82,6 +86,8 @@ class Endpoint:
     """`http://127.0.0.1:9001`."""
     names: tuple[str, ...]
     """Model names that requests may use: name, aliases, adapters."""
+    known_as: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Of these names: the model name that its engine knows it by, where that is another."""
     weight: int = 100
     """Its part of the requests for a name that several models answer to."""
 
@@ -98,6 +104,8 @@ class Replica:
     slot: str
     state: ReplicaState
     run: int = 0
+    runtime: RuntimeName = "process"
+    """What it runs under."""
     pid: int | None = None
     port: int | None = None
     gpus: tuple[int, ...] = ()
@@ -106,6 +114,8 @@ class Replica:
     """Bytes promised on each of its GPUs."""
     host: int = 0
     """Bytes of host memory promised; 0 where that is not known."""
+    basis: Literal["", "declared", "estimated", "measured"] = ""
+    """How it is known what it takes: of its GPUs, or of the host where it runs without; empty where it is not."""
     since: float | None = None
     """When that state began, seconds of CLOCK_MONOTONIC."""
     restarts: int = 0
@@ -128,12 +138,19 @@ class WorkloadStatus:
     """Replicas that should run now."""
     priority: int
     paused: bool
+    """By its file or by command; of a pause of the whole fleet the Status tells."""
     conditions: tuple[Condition, Condition, Condition]
     """Ready, Reconciling, Stalled."""
     replicas: tuple[Replica, ...]
     endpoints: tuple[Endpoint, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict[str, str])
+    """As its file says."""
     note: str = ""
     """What an operator overrode by command."""
+    paused_at: str = ""
+    """The line of its file that pauses it, `fleet.d/chat.yaml:7`; empty where none does."""
+    surges: bool = False
+    """Whether it is replaced by one instance more that is started first, where there is room for it."""
 
     @property
     def ready(self) -> bool:
@@ -196,6 +213,18 @@ class HostStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayStatus:
+    """The gateway of this machine."""
+
+    connected: bool
+    """Whether it tells what its clients want."""
+    listen: tuple[str, ...]
+    """Where it is to listen: `http://127.0.0.1:8642`."""
+    problems: tuple[str, ...] = ()
+    """What it cannot do as declared, in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
     """The whole fleet at one pass."""
 
@@ -211,8 +240,13 @@ class Status:
     """As they were last seen; while they cannot be seen, `degraded` says so."""
     meters: Mapping[str, Meters] = field(default_factory=dict[str, Meters])
     """By UUID of a GPU."""
+    traffic: Mapping[str, Wanted] = field(default_factory=dict[str, Wanted])
+    """By model: what its clients want and do, as gateways tell."""
+    gateway: GatewayStatus | None = None
     ram: HostStatus | None = None
     """Given where somebody waits for host memory."""
+    paused: str = ""
+    """That nothing is done to the whole fleet, and what ends that, in words; empty where all is done as declared."""
     problems: tuple[Problem, ...] = ()
     degraded: tuple[str, ...] = ()
     """What the daemon itself cannot do now, in words."""
@@ -228,6 +262,6 @@ class Event:
     """Wall clock, seconds since the epoch."""
     severity: Literal["info", "warning", "error"]
     subject: str
-    """A slot, a workload, a file, or `daemon`."""
+    """A slot, a workload, a file, `gateway` or `daemon`."""
     reason: Reason
     message: str

@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from reconciler.model import kinds
+from reconciler.model import fields, kinds
 from reconciler.model.quick import Quick
 
 PIECES = [
@@ -48,7 +48,7 @@ def pair(annotation: Any) -> tuple[TypeAdapter[Any], TypeAdapter[Any]]:
 
 PAIRS = {
     name: pair(annotation)
-    for name, annotation in vars(kinds).items()
+    for name, annotation in (vars(fields) | vars(kinds)).items()
     if get_origin(annotation) is Annotated and any(isinstance(mark, Quick) for mark in get_args(annotation))
 }
 
@@ -65,7 +65,7 @@ def test_every_type_with_a_quick_try_is_compared() -> None:
 
 
 @pytest.mark.parametrize("name", PAIRS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(VALUES)
 @example({"A": {"secret": "s"}, "B": "x"})
 @example({"A=": "x"})
