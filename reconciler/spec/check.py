@@ -15,11 +15,18 @@ from reconciler.spec.explain import Finding, dotted, every, explain, show
 from reconciler.spec.params import schema_findings
 
 Space = str
-"""`runs` (models and services share their names), `engines` or `nodes`."""
+"""`runs` (models and services share their names), `engines`, `nodes`, `access` or `routes`."""
 Key = tuple[Space, str]
 """What a resource is known by."""
 _LONGEST_NAME = 253
-SPACES: dict[str, Space] = {"Model": "runs", "Service": "runs", "Engine": "engines", "Node": "nodes"}
+SPACES: dict[str, Space] = {
+    "Model": "runs",
+    "Service": "runs",
+    "Engine": "engines",
+    "Node": "nodes",
+    "Access": "access",
+    "Route": "routes",
+}
 
 
 class Declared(NamedTuple):
@@ -30,6 +37,8 @@ class Declared(NamedTuple):
     line: int
     number: int
     """Which document of its file, from 0."""
+    pause: int = 0
+    """The line that pauses what it declares; 0 where none does."""
     made: Workload | None = None
     """What comes of it where no `kind: Engine` of the fleet has a say, if it can be run: made while it is at hand."""
 
@@ -119,11 +128,13 @@ def _declare(content: Plain) -> AnyResource | None:
 
 def _declared(spec: AnyResource, line: int, number: int, file: File) -> Declared:
     space = SPACES[spec.kind]
-    made: Workload | Unfit | None = None
-    if space == "runs":
-        source = Source(path=file.path, line=line)
-        made = workload(cast("Workable", spec), source=source, directory=file.directory, engines={})
-    return Declared((space, spec.name), spec, line, number, None if isinstance(made, Unfit) else made)
+    if space != "runs":
+        return Declared((space, spec.name), spec, line, number)
+    runs = cast("Workable", spec)
+    pause = (locate(file.data, file.path, number, ("paused",)) or (line, 1))[0] if runs.paused else 0
+    source = Source(path=file.path, line=line, pause=pause)
+    made = workload(runs, source=source, directory=file.directory, engines={})
+    return Declared((space, spec.name), spec, line, number, pause, None if isinstance(made, Unfit) else made)
 
 
 def _read_slow(text: str, file: File, *, ended: bool) -> Reading:

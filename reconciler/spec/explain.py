@@ -13,9 +13,11 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from reconciler.model.kinds import LATER, NAME, Spec
+from reconciler.model.fields import NAME, Spec
+from reconciler.model.gateway import HOST, PREFIX, SHA256
 from reconciler.model.quantity import print_duration
 from reconciler.model.quick import CAREFUL, QUICK
+from reconciler.model.runtime import IMAGE, VOLUME
 from reconciler.spec.document import Keys, Plain
 
 _SECRETIVE = frozenset(("env", "args", "command", "params"))
@@ -23,8 +25,14 @@ _LONGEST_SHOWN = 40
 _ELSEWHERE = re.compile(r"(\w+) (cannot .*)", re.DOTALL)
 _PATTERNS = {
     NAME: "use a–z, 0–9 and '-', at most 63, with a letter or digit at both ends",
+    IMAGE: "write an image such as vllm/vllm-openai:v0.11.0",
+    VOLUME: "write /path:/path, /path:/path:ro or volume-name:/path",
+    SHA256: "write the hash that `holdfast key new` prints: 64 digits, 0–9 and a–f",
+    HOST: "write a domain name in lower case, such as llm.example.org or *.example.org",
+    PREFIX: "begin it with /, end it without one, and use letters, digits, '-', '_', '.' and '~'",
     r"^/\S*$": "begin it with / and use no spaces",
     r"^/": "write an absolute path",
+    r"^[a-zA-Z_:][a-zA-Z0-9_:]{0,199}$": "write the name of a metric, without labels",
     r"^\d{1,5}-\d{1,5}$": "write first-last, such as 9000-9999",
     r"^[A-Za-z0-9_]+$": "use letters, digits and '_'",
     r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$": "name a secret with letters, digits, '.', '_' and '-'",
@@ -40,10 +48,6 @@ _WORDS = {
     "tuple_type": "a list",
     "list_type": "a list",
 }
-_LATER_VALUES = {
-    ("runtime", "docker"): "cannot be docker yet: containers are not run in this version; write auto or process",
-    ("runtime", "systemd"): "cannot be systemd yet: units are not written in this version; write auto or process",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,8 @@ class Finding:
     message: str
     at_key: bool = False
     """Whether the key itself is wrong, and not its value."""
+    meant: Keys = ()
+    """What the key was probably meant to be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,29 +76,37 @@ class _Spot:
 
 
 def explain(error: ValidationError, data: Plain, kind: type[Spec]) -> list[Finding]:
-    """Every mistake of a document, once each, in the order of its keys as declared."""
+    """Every mistake of a document, once each, in the order of its keys as declared.
+
+    What is lacking because its key is misspelt is no second mistake.
+    """
     details = [detail for detail in error.errors(include_url=False) if QUICK not in detail["loc"]]
     found = [(_find(detail["loc"], data, kind), detail) for detail in details]
     findings: list[Finding] = []
     told: set[Keys] = set()
+    absent: set[Keys] = set()
     for spot, detail in found:
         if spot.union is not None and not _fits(spot, _at(data, spot.union)):
             continue
-        if spot.keys in told:
-            continue
+        if spot.keys in told or (detail["type"] == "too_short" and any(_within(spot.keys, w.keys) for w, _ in found)):
+            continue  # a list is short of those in it that are wrong
         told.add(spot.keys)
+        if detail["type"] == "missing":
+            absent.add(spot.keys)
         others = [other for where, other in found if where.keys == spot.keys and other is not detail]
         findings.append(_tell(spot, detail, others))
-    return findings
+    misspelt = absent & {finding.meant for finding in findings}
+    return [finding for finding in findings if finding.keys not in misspelt]
 
 
 def unknown_key(key: str, keys: Keys, known: Mapping[str, object]) -> Finding:
     """A key that nothing at its level is called."""
-    if key in LATER:
-        return Finding(keys, f"cannot be used yet: {LATER[key]}", at_key=True)
+    if key == "image":
+        return Finding(keys, "cannot stand here; write runtime: {docker: {image: …}}", at_key=True)
     near = get_close_matches(key.lower(), known, n=1, cutoff=0.6)
     advice = f"did you mean {near[0]}?" if near else "remove it"
-    return Finding(keys, f"cannot be understood; {advice}", at_key=True)
+    meant = (*keys[:-1], near[0]) if near else ()
+    return Finding(keys, f"cannot be understood; {advice}", at_key=True, meant=meant)
 
 
 def show(value: Plain, keys: Keys = ()) -> str:
@@ -121,6 +135,11 @@ def _fits(spot: _Spot, value: Plain) -> bool:
     return spot.by_model == (has_model and isinstance(value, dict))
 
 
+def _within(keys: Keys, other: Keys) -> bool:
+    """Whether the other is of a part of this."""
+    return len(other) > len(keys) and other[: len(keys)] == keys
+
+
 def _tell(spot: _Spot, detail: ErrorDetails, others: list[ErrorDetails]) -> Finding:
     kind = detail["type"]
     keys = spot.keys
@@ -129,11 +148,7 @@ def _tell(spot: _Spot, detail: ErrorDetails, others: list[ErrorDetails]) -> Find
         return unknown_key(str(keys[-1]), keys, known)
     if kind == "missing":
         return Finding(keys, f"cannot be left out; {_advice(spot.field)}")
-    value = spot.value
-    later = _LATER_VALUES.get((".".join(map(str, keys)), _word(value)))
-    if later is not None:
-        return Finding(keys, later)
-    if others and kind == "literal_error":
+    if others and kind == "literal_error" and others[0]["type"] != "model_type":
         kind, detail, others = others[0]["type"], others[0], [detail]
     expected = [str(other.get("ctx", {}).get("expected")) for other in others if other["type"] == "literal_error"]
     also = " or ".join(expected).replace("'", "")
@@ -170,12 +185,6 @@ def _wrong(spot: _Spot, kind: str, detail: ErrorDetails) -> Finding:
 
 def _typed(value: Plain, shown: str) -> str:
     return " (text)" if isinstance(value, str) and shown.startswith("'") else ""
-
-
-def _word(value: Plain) -> str:
-    if isinstance(value, str):
-        return value
-    return str(next(iter(value), "")) if isinstance(value, dict) else ""
 
 
 def _wanted(spot: _Spot, kind: str) -> str:

@@ -69,6 +69,7 @@ class Loader:
         self._patient = patient
         self._patience = Patience(rest)
         self._resolver = Resolver(self._root, self._name, self._place)
+        self.holders = self._resolver.holders
         self._everything = True
         self._touched: set[str] = set()
         self._news = True
@@ -334,6 +335,8 @@ class Loader:
             workloads=holdings.workloads,
             engines=holdings.engines,
             nodes=holdings.nodes,
+            access=holdings.access,
+            routes=holdings.routes,
             slots=holdings.slots,
             problems=self._problems(),
             missing=f"{self._shown} cannot be believed: {self._missing}" if self._missing is not None else None,
@@ -376,13 +379,10 @@ def _grown(item: _News, patience: Patience) -> int:
 
 
 def _same(one: Fleet, other: Fleet) -> bool:
-    return (
-        one.workloads is other.workloads
-        and one.engines is other.engines
-        and one.nodes is other.nodes
-        and one.problems == other.problems
-        and one.missing == other.missing
-        and one.revision == other.revision
+    kept = ("workloads", "engines", "nodes", "access", "routes")
+    told = ("problems", "missing", "revision")
+    return all(getattr(one, name) is getattr(other, name) for name in kept) and all(
+        getattr(one, name) == getattr(other, name) for name in told
     )
 
 

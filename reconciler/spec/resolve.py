@@ -4,21 +4,24 @@ Incremental: the cost of a change grows with what it touches, not with the fleet
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import itemgetter
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from reconciler import engines as dialects
 from reconciler.model.fleet import Workload
+from reconciler.model.gateway import Access, Route, is_loopback
 from reconciler.model.kinds import Engine, Model, Node, Workable
 from reconciler.model.source import Problem, Source
-from reconciler.spec.check import Declared, Key, Reading
+from reconciler.spec.check import Declared, Key, Reading, Space
 from reconciler.spec.document import Keys
-from reconciler.spec.explain import Finding, dotted
+from reconciler.spec.explain import Finding, dotted, show
 from reconciler.spec.params import params_findings
 
 Place = Callable[[str, Declared, Keys], tuple[int, int]]
 """Line and column of a key of what a file declares."""
+Mark = str | tuple[str, ...]
+"""What only one resource may have: a model name, the hash of a key, a host with a prefix."""
 T = TypeVar("T")
 
 
@@ -29,6 +32,8 @@ class Holdings:
     workloads: Mapping[str, Workload] = field(default_factory=dict[str, Workload])
     engines: Mapping[str, Engine] = field(default_factory=dict[str, Engine])
     nodes: Mapping[str, Node] = field(default_factory=dict[str, Node])
+    access: Mapping[str, Access] = field(default_factory=dict[str, Access])
+    routes: Mapping[str, Route] = field(default_factory=dict[str, Route])
     slots: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
@@ -40,10 +45,11 @@ class Resolver:
         self._name = name
         self._place = place
         self._claims: dict[Key, tuple[tuple[str, Declared], ...]] = {}
-        self._public: dict[str, tuple[Key, ...]] = {}
+        self._marked: dict[Mark, tuple[Key, ...]] = {}
         self._shared: set[Key] = set()
-        self._clashing: set[str] = set()
+        self._clashing: set[Mark] = set()
         self._users: dict[str, set[Key]] = {}
+        self._fallers: dict[str, set[Key]] = {}
         self._draft = _Draft(Holdings())
         self.holdings = Holdings()
         self.problems: dict[Key, tuple[Problem, ...]] = {}
@@ -74,7 +80,13 @@ class Resolver:
         for key in touched:
             if key[0] == "runs":
                 rest.add(key)
-        for key in sorted(touched - rest):
+        plain = touched - rest
+        access = {key for key in plain if key[0] == "access"}
+        for key in sorted(access):
+            self._resolve_plain(key)
+        if bool(self._draft.access) != bool(self.holdings.access):
+            plain |= {key for key in self._claims if key[0] == "nodes"}
+        for key in sorted(plain - access):
             self._resolve_plain(key)
             if key[0] == "engines":
                 rest |= self._users.get(key[1], set())
@@ -90,21 +102,23 @@ class Resolver:
         else:
             self._claims[key] = (*others, (path, claim))
             self._shared.add(key)
-        if key[0] == "runs":
-            for name in _public(claim):
-                others = self._public.get(name)
-                if others is None:
-                    self._public[name] = (key,)
-                else:
-                    touched.update(others)
-                    self._public[name] = (*others, key)
-                    self._clashing.add(name)
-            if spec.kind == "Model":
-                engine = spec.engine or dialects.default_engine(spec.source)
-                self._users.setdefault(engine, set()).add(key)
+        for mark in _marks(claim):
+            others = self._marked.get(mark)
+            if others is None:
+                self._marked[mark] = (key,)
+            else:
+                touched.update(others)
+                self._marked[mark] = (*others, key)
+                self._clashing.add(mark)
+        if spec.kind == "Model":
+            engine = spec.engine or dialects.default_engine(spec.source)
+            self._users.setdefault(engine, set()).add(key)
+            for name in spec.fallback:
+                self._fallers.setdefault(name, set()).add(key)
+            touched.update(self._fallers.get(key[1], ()))
 
     def _drop(self, path: str, claim: Declared, touched: set[Key]) -> None:
-        key = claim.key
+        key, spec = claim.key, claim.spec
         kept = tuple(pair for pair in self._claims.get(key, ()) if pair[0] != path or pair[1] is not claim)
         if kept:
             self._claims[key] = kept
@@ -112,34 +126,40 @@ class Resolver:
             self._claims.pop(key, None)
         if len(kept) < 2:
             self._shared.discard(key)
-        if key[0] == "runs":
-            for name in _public(claim):
-                others = list(self._public.get(name, ()))
-                if key in others:
-                    others.remove(key)
-                touched.update(others)
-                if others:
-                    self._public[name] = tuple(others)
-                else:
-                    self._public.pop(name, None)
-                if len(others) < 2:
-                    self._clashing.discard(name)
-            if claim.spec.kind == "Model" and not kept:
-                engine = claim.spec.engine or dialects.default_engine(claim.spec.source)
-                self._users.get(engine, set()).discard(key)
+        for mark in _marks(claim):
+            others = list(self._marked.get(mark, ()))
+            if key in others:
+                others.remove(key)
+            touched.update(others)
+            if others:
+                self._marked[mark] = tuple(others)
+            else:
+                self._marked.pop(mark, None)
+            if len(others) < 2:
+                self._clashing.discard(mark)
+        if spec.kind == "Model" and not kept:
+            engine = spec.engine or dialects.default_engine(spec.source)
+            self._users.get(engine, set()).discard(key)
+            for name in spec.fallback:
+                self._fallers.get(name, set()).discard(key)
+            touched.update(self._fallers.get(key[1], ()))
 
     def _resolve_plain(self, key: Key) -> None:
-        """An Engine or a Node."""
-        claims = self._claims.get(key)
+        """Anything that does not run."""
+        claims = self._claims.get(key, ())
         self.problems.pop(key, None)
-        if claims is not None and len(claims) > 1:
+        if len(claims) > 1:
             self.problems[key] = self._twice(claims, key)
             return
-        spec = next((claim.spec for _, claim in claims or ()), None)
-        if key[0] == "engines":
-            self._draft.engine(key[1], cast("Engine | None", spec))
+        problems: list[Problem] = []
+        for path, claim in claims:
+            problems += self._clashes(path, claim) if self._clashing else []
+            if isinstance(claim.spec, Node) and not self._draft.access:
+                problems += [self._problem(path, claim, finding) for finding in _open(claim.spec)]
+        if problems:
+            self.problems[key] = tuple(problems)
         else:
-            self._draft.node(key[1], cast("Node | None", spec))
+            self._draft.plain(*key, next((claim.spec for _, claim in claims), None))
 
     def _resolve_workload(self, key: Key) -> None:
         claims = self._claims.get(key)
@@ -152,6 +172,8 @@ class Resolver:
             self.problems[key] = self._twice(claims, key)
             return
         problems = self._clashes(path, claim) if self._clashing else []
+        if claim.spec.kind == "Model" and claim.spec.fallback:
+            problems += [self._problem(path, claim, finding) for finding in self._fallbacks(claim.spec)]
         if not problems:
             made = self._build(path, claim)
             if isinstance(made, Workload):
@@ -167,7 +189,7 @@ class Resolver:
         above = path.rpartition("/")[0]
         made = dialects.workload(
             spec,
-            source=Source(path=f"{self._name}/{path}", line=claim.line),
+            source=Source(path=f"{self._name}/{path}", line=claim.line, pause=claim.pause),
             directory=f"{self._root}/{above}" if above else self._root,
             engines=self._draft.engines,
         )
@@ -179,26 +201,31 @@ class Resolver:
                 return findings
         return made
 
+    def _fallbacks(self, spec: Model) -> list[Finding]:
+        """Models that cannot answer in its place."""
+        found: list[Finding] = []
+        for index, name in enumerate(spec.fallback):
+            claims = self._claims.get(("runs", name), ())
+            why = "" if any(claim.spec.kind == "Model" for _, claim in claims) else "no model of that name is declared"
+            why = "it would answer in its own place" if name == spec.name else why
+            if why:
+                found.append(Finding(("fallback", index), f"cannot be {show(name)}: {why}; name another model"))
+        return found
+
     def _clashes(self, path: str, claim: Declared) -> list[Problem]:
-        """Model names that somebody else answers to."""
+        """What somebody else has that only one may have."""
         problems: list[Problem] = []
-        for name in _public(claim):
-            if name not in self._clashing:
+        for mark in _marks(claim):
+            if mark not in self._clashing:
                 continue
-            others = sorted({key for key in self._public.get(name, ()) if key != claim.key})
+            others = sorted({key for key in self._marked.get(mark, ()) if key != claim.key})
             for other in others:
                 where, rival = self._claims[other][0]
                 if _weighed(claim) and _weighed(rival):
                     continue  # they share its requests
-                keys: Keys = ("name",) if name == claim.key[1] else ("aliases",)
-                if isinstance(claim.spec, Model) and name in {adapter.name for adapter in claim.spec.adapters}:
-                    keys = ("adapters",)
                 line = self._place(where, rival, ("name",))[0]
-                message = (
-                    f"cannot answer to {name}: {other[1]} ({self._name}/{where}:{line}) answers to it too; "
-                    "choose another name for one of them, or give both a weight to share its requests"
-                )
-                problems.append(self._problem(path, claim, Finding(keys, message)))
+                finding = _clash(claim, mark, f"{other[1]} ({self._name}/{where}:{line})")
+                problems.append(self._problem(path, claim, finding))
         return problems
 
     def _twice(self, claims: tuple[tuple[str, Declared], ...], key: Key) -> tuple[Problem, ...]:
@@ -224,12 +251,50 @@ class Resolver:
         )
 
 
-def _public(claim: Declared) -> tuple[str, ...]:
-    """The model names that requests may use for it, once each."""
+def _marks(claim: Declared) -> tuple[Mark, ...]:
+    """What only it may have, once each: model names that requests may use for it, hashes of keys, sites."""
     spec = claim.spec
-    if spec.kind == "Model" and (spec.aliases or spec.adapters):
-        return tuple(dict.fromkeys((spec.name, *spec.aliases, *(adapter.name for adapter in spec.adapters))))
-    return (spec.name,)
+    match claim.key[0]:
+        case "runs":
+            if spec.kind == "Model" and (spec.aliases or spec.adapters):
+                return tuple(dict.fromkeys((spec.name, *spec.aliases, *(adapter.name for adapter in spec.adapters))))
+            return (spec.name,)
+        case "access":
+            return tuple(("key", key.sha256) for key in cast("Access", spec).keys)
+        case "routes":
+            return tuple(("site", *site) for site in cast("Route", spec).sites)
+        case _:
+            return ()
+
+
+def _clash(claim: Declared, mark: Mark, other: str) -> Finding:
+    """That somebody else has it too."""
+    spec = claim.spec
+    if isinstance(mark, str):
+        keys: Keys = ("name",) if mark == claim.key[1] else ("aliases",)
+        if isinstance(spec, Model) and mark in {adapter.name for adapter in spec.adapters}:
+            keys = ("adapters",)
+        advice = "choose another name for one of them, or give both a weight to share its requests"
+        return Finding(keys, f"cannot answer to {mark}: {other} answers to it too; {advice}")
+    if isinstance(spec, Access):
+        index = [key.sha256 for key in spec.keys].index(mark[1])
+        return Finding(("keys", index), f"cannot have this key: {other} has it too; remove it from one of them")
+    place = f"{mark[1] or 'every host'}{mark[2]}"
+    keys = ("hosts",) if mark[1] else ("prefix",)
+    return Finding(keys, f"cannot be for {place}: {other} is for it too; choose another host or prefix for one of them")
+
+
+def _open(node: Node) -> list[Finding]:
+    """Addresses that others can reach: not where nobody needs a key."""
+    advice = "declare a kind: Access (`holdfast key new` makes a key), or listen on 127.0.0.1"
+    return [
+        Finding(
+            ("gateway", "listen", index),
+            f"cannot listen on {address}, where others can reach it: no key is asked for; {advice}",
+        )
+        for index, address in enumerate(node.gateway.listen)
+        if not is_loopback(address)
+    ]
 
 
 def _weighed(claim: Declared) -> bool:
@@ -248,19 +313,23 @@ class _Draft:
         self._before = before
         self._workloads: dict[str, Workload] | None = None
         self._slots: dict[str, str] | None = None
-        self._engines: dict[str, Engine] | None = None
-        self._nodes: dict[str, Node] | None = None
+        self._plain: dict[Space, dict[str, Any]] = {}
 
     @property
     def engines(self) -> Mapping[str, Engine]:
         """As they are by now."""
-        return self._before.engines if self._engines is None else self._engines
+        return self._plain.get("engines", self._before.engines)
 
-    def engine(self, name: str, spec: Engine | None) -> None:
-        self._engines = _put(self._before.engines, self._engines, name, spec)
+    @property
+    def access(self) -> Mapping[str, Access]:
+        """As they are by now."""
+        return self._plain.get("access", self._before.access)
 
-    def node(self, name: str, spec: Node | None) -> None:
-        self._nodes = _put(self._before.nodes, self._nodes, name, spec)
+    def plain(self, space: Space, name: str, spec: object) -> None:
+        """Anything that does not run; None: nothing any more."""
+        draft = _put(getattr(self._before, space), self._plain.get(space), name, spec)
+        if draft is not None:
+            self._plain[space] = draft
 
     def workload(self, name: str, made: Workload | None) -> None:
         now = self._before.workloads if self._workloads is None else self._workloads
@@ -288,15 +357,12 @@ class _Draft:
 
     def done(self) -> Holdings:
         """The same object where nothing changed."""
-        before = self._before
-        if self._workloads is None and self._engines is None and self._nodes is None:
-            return before
-        return Holdings(
-            workloads=before.workloads if self._workloads is None else self._workloads,
-            engines=before.engines if self._engines is None else self._engines,
-            nodes=before.nodes if self._nodes is None else self._nodes,
-            slots=before.slots if self._slots is None else self._slots,
-        )
+        changed: dict[str, Any] = {**self._plain}
+        if self._workloads is not None:
+            changed["workloads"] = self._workloads
+        if self._slots is not None:
+            changed["slots"] = self._slots
+        return replace(self._before, **changed) if changed else self._before
 
 
 def _put(before: Mapping[str, T], draft: dict[str, T] | None, name: str, value: T | None) -> dict[str, T] | None:

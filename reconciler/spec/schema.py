@@ -7,7 +7,8 @@ from typing import Any, cast
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from reconciler.model.kinds import ENGINE, KINDS, LIVE
+from reconciler.model.fields import ENGINE, LIVE
+from reconciler.model.kinds import KINDS
 
 FILE = "fleet.schema.json"
 _SCALAR = ["string", "number", "boolean"]
@@ -15,7 +16,9 @@ _KINDS = {
     "Model": "An inference service: a model, served by an engine, under one name.",
     "Service": "Any supporting program: a vector store, a tracker, a metrics server.",
     "Engine": "A new engine without code: how to run a model with some program.",
-    "Node": "A machine: its ports, reserved memory and cache.",
+    "Node": "A machine: its ports, reserved memory, cache and gateway.",
+    "Access": "Who may ask the gateway for what, and how much: whoever shows one of its keys.",
+    "Route": "A domain of the gateway, or a part of its paths, and the models that are shown there.",
 }
 _CHANGES = {
     LIVE["x-change"]: "A change needs no restart.",
@@ -48,7 +51,7 @@ def fleet_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Holdfast fleet file",
-        "description": "One document of fleet.d: a model, a service, an engine or a machine.",
+        "description": "One document of fleet.d: a model, a service, an engine, a machine, who may ask, or a domain.",
         "type": "object",
         "required": ["kind", "name"],
         "properties": {

@@ -30,11 +30,13 @@ MESSAGES = {
     "replicas: {min: 1, target_queue: 0}": "4:34: replicas.target_queue: cannot be 0; choose 1–10000",
     "preemption: always": "4:13: preemption: cannot be 'always'; write lower or never",
     "idle_action: nap": "4:14: idle_action: cannot be 'nap'; write stop or sleep",
-    "runtime: docker": "4:10: runtime: cannot be docker yet: containers are not run in this version; write auto or "
-    "process",
-    "runtime: {docker: {image: x}}": "4:10: runtime: cannot be docker yet: containers are not run in this version; "
-    "write auto or process",
-    "runtime: bare": "4:10: runtime: cannot be 'bare'; write auto or process",
+    "runtime: bare": "4:10: runtime: cannot be 'bare'; write auto, process, systemd or docker",
+    "runtime: {docker: {image: A B}}": "4:27: runtime.docker.image: cannot be 'A B'; write an image such as "
+    "vllm/vllm-openai:v0.11.0",
+    "runtime: {docker: {volumes: [here]}}": "4:30: runtime.docker.volumes.0: cannot be 'here'; write /path:/path, "
+    "/path:/path:ro or volume-name:/path",
+    "runtime: {docker: {imag: x}}": "4:20: runtime.docker.imag: cannot be understood; did you mean image?",
+    "image: x": "4:1: image: cannot stand here; write runtime: {docker: {image: …}}",
     "update: {strategy: recreate}": "4:20: update.strategy: cannot be 'recreate'; write surge or replace",
     "health: {interval: 5x}": "4:20: health.interval: cannot be '5x'; write a duration such as 90s or 10m, or a number "
     "of seconds, up to a year",
@@ -86,11 +88,12 @@ def test_all_mistakes_of_all_documents_are_told_at_once_in_order() -> None:
 
 
 def test_a_document_must_say_what_kind_it_is() -> None:
-    assert told("name: x\n") == ["1:1: kind: cannot be left out; write one of Model, Service, Engine, Node"]
+    known = "Model, Service, Engine, Node, Access, Route"
+    assert told("name: x\n") == [f"1:1: kind: cannot be left out; write one of {known}"]
     assert told("kind: modle\nname: x\n") == ["1:7: kind: cannot be 'modle'; did you mean Model?"]
-    assert told("kind: 5\n") == ["1:7: kind: cannot be 5; write one of Model, Service, Engine, Node"]
+    assert told("kind: 5\n") == [f"1:7: kind: cannot be 5; write one of {known}"]
     assert told("kind: Job\nname: x\n") == [
-        "1:7: kind: cannot be Job yet: this version knows Model, Service, Engine, Node; remove the document"
+        f"1:7: kind: cannot be Job yet: this version knows {known}; remove the document"
     ]
     assert told("- kind: Model\n") == ["1:1: cannot be a list; write a mapping: kind, name …"]
     assert told("just words\n") == ["1:1: cannot be a single value; write a mapping: kind, name …"]
@@ -161,3 +164,27 @@ def test_a_document_of_many_mistakes_says_how_many_more_there_are() -> None:
     messages = told(BASE + "".join(f"k{index}: 1\n" for index in range(300)))
     assert len(messages) == 101
     assert any("200 more problems" in message for message in messages)
+
+
+@pytest.mark.parametrize(
+    ("metrics", "message"),
+    [
+        (
+            "{running: a-b}",
+            "4:20: metrics.running: cannot be 'a-b'; write the name of a metric, without labels",
+        ),
+        ("{runing: a}", "4:11: metrics.runing: cannot be understood; did you mean running?"),
+        ("{path: metrics}", "4:17: metrics.path: cannot be 'metrics'; begin it with / and use no spaces"),
+    ],
+)
+def test_metrics_of_an_engine_are_named_as_it_names_them(metrics: str, message: str) -> None:
+    assert told(f"kind: Engine\nname: mine\ncommand: [run]\nmetrics: {metrics}\n") == [message]
+
+
+def test_what_is_lacking_for_a_misspelt_key_is_told_once() -> None:
+    sorce = "4:1: sorce: cannot be understood; did you mean source?"
+    assert told("kind: Model\nname: chat\npriority: 5\nsorce: hf:o/m\n") == [sorce]
+    [lacking, unlike] = told("kind: Model\nname: chat\nx: hf:o/m\n")
+    assert "source: cannot be left out" in lacking
+    assert "x: cannot be understood; remove it" in unlike
+    assert len(told("kind: Model\nname: chat\nsorce: hf:o/m\nsource: 7\n")) == 2

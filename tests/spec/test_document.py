@@ -203,7 +203,7 @@ PIECES = st.sampled_from([*SCALARS, *MARKS, *BREAKS, *ODD, *WHOLE, "a: 1\n"])
 TEXTS = st.lists(PIECES, max_size=12).map("".join)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500)
 @given(TEXTS)
 @example("a: 1\n\ufeffb: 2\n")
 @example("a: x\n...\nb: y\n")
@@ -234,7 +234,7 @@ def test_where_the_fast_parser_is_believed_it_says_what_the_slow_one_says(text: 
     assert repr(fast) == repr([(document.data, document.line) for document in found.documents])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(TEXTS, max_size=6))
 def test_what_is_read_at_once_is_what_is_read_one_by_one(texts: list[str]) -> None:
     assert repr(read_fast(texts)) == repr([read_fast([text])[0] for text in texts])
@@ -247,7 +247,7 @@ JSONISH = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(JSONISH)
 def test_json_is_read_as_json_by_both_parsers(value: object) -> None:
     import json

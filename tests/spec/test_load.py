@@ -38,6 +38,18 @@ def test_the_first_line_of_a_document_is_where_a_resource_is_declared(tmp_path: 
     assert [each.source.line for each in place.loaded.fleet.workloads.values()] == [3, 8]
 
 
+@pytest.mark.parametrize("engine", ["", ENGINE], ids=["as it is", "with its engine"])
+def test_the_line_that_pauses_something_is_known_by_its_number(tmp_path: Path, engine: str) -> None:
+    paused = (
+        "# about b\n" + model("b", engine="mine" if engine else "vllm") + "\n# for now\npaused: true  # until noon\n"
+    )
+    text = "# about a\n" + both(model("a"), paused)
+    place = Place(tmp_path / "f", {"a.yaml": text, **({"engine.yaml": engine} if engine else {})})
+    found = place.loaded.fleet.workloads
+    assert found["a"].source.pause == 0
+    assert text.splitlines().index("paused: true  # until noon") + 1 == found["b"].source.pause
+
+
 def test_the_same_fleet_is_returned_until_something_changes(place: Place) -> None:
     before = place.loaded.fleet
     assert place.wait(100) is before
@@ -384,12 +396,6 @@ def test_a_model_of_an_unknown_engine_is_a_problem_until_the_engine_is_there(pla
     place.write("engines.yaml", ENGINE)
     fleet = place.look()
     assert (fleet.workloads["a"].template, fleet.problems) == (fleet.engines["mine"], ())
-
-
-def test_an_engine_of_a_later_version_is_refused(place: Place) -> None:
-    place.write("a.yaml", model("a", engine="sglang"))
-    [problem] = place.look().problems
-    assert str(problem).startswith("fleet.d/a.yaml:4:9: engine: cannot be sglang yet")
 
 
 def test_a_changed_engine_changes_the_models_that_use_it_and_no_others(place: Place) -> None:

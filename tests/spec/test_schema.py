@@ -13,6 +13,8 @@ from tests.spec.place import read
 
 ROOT = Path(__file__).parent.parent.parent
 MODEL = {"kind": "Model", "name": "a", "source": "hf:o/r"}
+ACCESS = {"kind": "Access", "name": "team", "keys": [{"sha256": "a" * 64}]}
+ROUTE = {"kind": "Route", "name": "site", "hosts": ["llm.example.org"]}
 SERVICE = {"kind": "Service", "name": "a", "command": ["x"]}
 
 
@@ -50,7 +52,14 @@ GOOD: list[dict[str, Any]] = [
         "ports": "9000-9100",
         "reserved": "1GiB",
         "cache": {"path": "/c", "size": "1TiB"},
+        "gateway": {"listen": ["127.0.0.1:80", "https://[::1]:443"], "workers": 2, "body": "1GiB", "wait": "90s"},
     },
+    {**MODEL, "limits": {"requests_per_minute": 1}, "fallback": ["b"], "affinity": "prefix"},
+    ACCESS,
+    {**ACCESS, "keys": [{"sha256": "a" * 64, "expires": "2027-01-31", "note": "Ann"}], "roles": ["admin"]},
+    {**ACCESS, "models": ["chat", "embed-*"], "limits": {"tokens_per_day": 5}, "priority": 0},
+    ROUTE,
+    {"kind": "Route", "name": "a", "prefix": "/team-a", "tls": {"certificate": "/a.pem", "key": "/a.key"}},
 ]
 BAD: list[dict[str, Any]] = [
     {},
@@ -78,7 +87,9 @@ BAD: list[dict[str, Any]] = [
     {**MODEL, "health": {"interval": "soon"}},
     {**MODEL, "health": {"path": "health"}},
     {**MODEL, "update": {"strategy": "recreate"}},
-    {**MODEL, "runtime": "docker"},
+    {**MODEL, "runtime": "bare"},
+    {**MODEL, "runtime": {"docker": {"image": "not an image"}}},
+    {**MODEL, "runtime": {"docker": {"volumes": ["here"]}}},
     {**MODEL, "adapters": [{"name": "sql"}]},
     {**MODEL, "apiVersion": "v2"},
     {**MODEL, "paused": "yes"},
@@ -89,6 +100,19 @@ BAD: list[dict[str, Any]] = [
     {"kind": "Node", "name": "a", "ports": "all"},
     {"kind": "Node", "name": "a", "cache": {}},
     {"kind": "Engine", "name": "e"},
+    {"kind": "Node", "name": "a", "gateway": {"listen": ["localhost:80"]}},
+    {"kind": "Node", "name": "a", "gateway": {"listen": []}},
+    {"kind": "Node", "name": "a", "gateway": {"workers": 0}},
+    {**MODEL, "limits": {"requests_per_minute": 0}},
+    {**MODEL, "affinity": "sticky"},
+    {"kind": "Access", "name": "team"},
+    {**ACCESS, "keys": []},
+    {**ACCESS, "keys": [{"sha256": "A" * 64}]},
+    {**ACCESS, "keys": [{"sha256": "a" * 64, "expires": "soon"}]},
+    {**ACCESS, "roles": ["root"]},
+    {**ROUTE, "hosts": ["a host"]},
+    {**ROUTE, "prefix": "/a/"},
+    {**ROUTE, "tls": {"certificate": "a.pem", "key": "/a.key"}},
 ]
 
 
