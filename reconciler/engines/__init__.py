@@ -3,13 +3,13 @@
 A new engine is one file here, one golden test, and one entry in DIALECTS.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from functools import lru_cache
 from typing import Literal
 
-from reconciler.engines import llamacpp, template, vllm
+from reconciler.engines import containers, llamacpp, ollama, sglang, template, tgi, triton, vllm
 from reconciler.engines.dialect import (
     Attaching,
     Command,
@@ -20,21 +20,31 @@ from reconciler.engines.dialect import (
     absolute,
     cached_as,
     local_path,
+    openai,
     scheme,
 )
+from reconciler.engines.metrics import Metering
+from reconciler.engines.needed import fetched, image, required
 from reconciler.engines.written import settings
-from reconciler.model.fleet import Needs, Workload, split_slot
+from reconciler.model.container import Unit
+from reconciler.model.fleet import Needs, Workload
 from reconciler.model.kinds import Engine, Model, Node, Service, Workable
 from reconciler.model.observation import Gpu, Host
-from reconciler.model.plan import Launch, Probe, Size, Sleeper, Strikes
+from reconciler.model.plan import Launch, Probe, Request, Size, Sleeper, Strikes
+from reconciler.model.slots import split_slot
 from reconciler.model.source import Source
+from reconciler.model.status import Reason
 
-DIALECTS: dict[str, Dialect] = {"llamacpp": llamacpp.DIALECT, "vllm": vllm.DIALECT}
-LATER = ("sglang", "ollama", "tgi", "triton")
-"""Engines of the language that this version does not drive."""
+DIALECTS: dict[str, Dialect] = {
+    "llamacpp": llamacpp.DIALECT,
+    "vllm": vllm.DIALECT,
+    "sglang": sglang.DIALECT,
+    "tgi": tgi.DIALECT,
+    "triton": triton.DIALECT,
+    "ollama": ollama.DIALECT,
+}
 
 Port = int | Literal["leased"] | None
-_GIB = 2**30
 _NONE: Mapping[str, str] = {}
 
 
@@ -48,6 +58,14 @@ def attaching(engine: str) -> Attaching | None:
     """How an engine of this name changes adapters while it runs; None: it cannot."""
     dialect = DIALECTS.get(engine)
     return dialect.attaching if dialect is not None else None
+
+
+def metering(engine: str, workload: Workload | None) -> Metering | None:
+    """How the metrics of an instance are read; None: nobody knows."""
+    if workload is not None and workload.template is not None and workload.engine == engine:
+        return template.metering(workload.template)
+    dialect = DIALECTS.get(engine)
+    return dialect.metering if dialect is not None else None
 
 
 def default_engine(source: str) -> str:
@@ -74,11 +92,17 @@ def workload(spec: Workable, *, source: Source, directory: str, engines: Mapping
         refusal = _model_refusal(spec, engine, template_used, dialect)
     if refusal is not None:
         return refusal
+    needs = _needs(spec, cpu, port)
+    docker = containers.asked(spec, template_used)
+    if docker is not None:
+        docker = containers.chosen(docker, template_used, DIALECTS.get(engine), needs.gpus)
+        if isinstance(docker, Unfit):
+            return docker
     adapters = _NONE
     attaches = template_used is None and attaching(engine) is not None
     if attaches and spec.kind == "Model" and spec.adapters:
         adapters = {one.name: absolute(one.source, directory) for one in spec.adapters}
-    text, fingerprint, live = settings(spec, template_used, directory, attaches=attaches)
+    text, fingerprint, live = settings(spec, template_used, directory, attaches=attaches and docker is None)
     return Workload(
         name=spec.name,
         spec=spec,
@@ -86,7 +110,7 @@ def workload(spec: Workable, *, source: Source, directory: str, engines: Mapping
         template=template_used,
         source=source,
         directory=directory,
-        needs=_needs(spec, cpu, port),
+        needs=needs,
         replicas=spec.bounds,
         priority=spec.priority,
         health=spec.health,
@@ -96,18 +120,13 @@ def workload(spec: Workable, *, source: Source, directory: str, engines: Mapping
         fingerprint=fingerprint,
         live=live,
         adapters=adapters,
+        docker=docker,
     )
 
 
-def fetched(what: Workload) -> str | None:
-    """What has to be in the cache before it starts, by the name it has there; None where there is nothing to fetch."""
-    spec = what.spec
-    if spec.kind == "Service" or (what.template is not None and not template.fetches(what.template)):
-        return None
-    return cached_as(spec.source, what.engine)
-
-
 def _service_refusal(spec: Service, places: list[str]) -> Unfit | None:
+    if not spec.command and not containers.asked(spec, None):
+        return Unfit("command", "cannot be left out; write program and arguments as a list")
     place = template.unknown_place(spec, places) if places else None
     if place is not None:
         return Unfit(
@@ -122,6 +141,11 @@ def _model_refusal(spec: Model, engine: str, used: Engine | None, dialect: Diale
     why = _engine_refusal(spec, engine, used, dialect)
     if why is not None:
         return Unfit("engine", why)
+    untold = next((field for field in dialect.untold if getattr(spec, field)), None) if dialect is not None else None
+    if untold is not None:
+        return Unfit(untold, f"cannot be told to {engine}: the model's own configuration says it; remove the line")
+    if used is None and dialect is not None and (unfit := dialect.refused(spec)) is not None:
+        return unfit
     if spec.adapters and (why := _adapters_refusal(spec, engine, dialect)) is not None:
         return Unfit("adapters", why)
     if spec.idle_action == "sleep" and (dialect is None or not dialect.sleeps):
@@ -148,8 +172,6 @@ def _engine_refusal(spec: Model, engine: str, used: Engine | None, dialect: Dial
         return f"cannot fill in {{{place}}} of engine {engine}; see the manual of kind Engine" if place else None
     if dialect is None:
         known = ", ".join((*DIALECTS, "or the name of a kind: Engine"))
-        if engine in LATER:
-            return f"cannot be {engine} yet: this version does not drive it; choose {known}"
         return f"cannot be {engine}: nothing declares such an engine; choose {known}"
     kind = scheme(spec.source)
     if kind not in dialect.sources:
@@ -200,27 +222,36 @@ def launch(
     node: Node,
     machine: str = "",
     weights: str = "",
+    adapters: Mapping[str, str] = _NONE,
 ) -> Launch | Refusal:
     """Everything needed to start one run at a place; or why it cannot run there.
 
-    `machine`: empty for this one; `weights`: where those lie that were fetched.
+    `machine`: empty for this one; `weights`: where those lie that were fetched, `adapters`: the same by source.
     """
     spec = what.spec
     if spec.kind == "Model" and (scheme(spec.source) == "file" or not weights):
         # of what nobody fetched, its name: its engine fetches it by itself, or the launch is for show
         weights = local_path(spec.source, what.directory) if scheme(spec.source) == "file" else spec.source
-    where = Where(index=split_slot(slot)[1], gpus=gpus, memory=size.memory, port=port, host=host, weights=weights)
-    if spec.kind == "Service":
-        command = template.render_service(spec, where)
-    elif what.template is not None:
-        command = template.render_model(spec, what.template, where)
-    else:
-        command = DIALECTS[what.engine].render(what, spec, where)
+    docker, dialect = what.docker, DIALECTS.get(what.engine)
+    is_unit = what.under(host.auto) == "systemd"
+    if is_unit and host.no_units:
+        return Refusal(reason=Reason.NotSupported, detail=f"cannot have a unit of systemd: {host.no_units}")
+    where = Where(
+        index=split_slot(slot)[1],
+        gpus=gpus,
+        memory=size.memory,
+        port=port,
+        host=host,
+        spare=max(0, size.host - (size.weights or 0)),
+        weights=weights,
+        contained=docker is not None,
+    )
+    command = _command(what, adapters, where)
     if isinstance(command, Refusal):
         return command
     env = {**command.env, **spec.env} if spec.kind == "Model" else command.env
-    if node.cache is not None:
-        env = {"HF_HOME": node.cache.path, "LLAMA_CACHE": node.cache.path, **env}
+    env = {**containers.environment(docker is not None, node), **env} if not is_unit else env
+    asked = probe(what, gpus, size.memory)
     return Launch(
         slot=slot,
         run=run,
@@ -229,6 +260,8 @@ def launch(
         argv=command.argv,
         env=env,
         directory=spec.directory if spec.kind == "Service" else None,
+        container=None if docker is None else containers.container(spec, docker, dialect, command.files, size),
+        unit=Unit(memory=containers.limit(size), grace=what.update.grace.total_seconds()) if is_unit else None,
         node=machine,
         gpus=tuple([gpu.uuid for gpu in gpus]) if gpus else (),
         indices=tuple([gpu.index for gpu in gpus]) if gpus else (),
@@ -238,8 +271,8 @@ def launch(
         host=size.host,
         host_basis=size.host_basis,
         port=port,
-        probe=probe(what, gpus, size.memory),
-        sleeper=_sleeper(command.sleeper, gpus, size) if command.sleeper is not None else None,
+        probe=asked,
+        sleeper=_sleeper(command.sleeper, what, gpus, size, asked.start) if command.sleeper is not None else None,
         files=command.files,
         fingerprint=what.fingerprint,
         live=what.live,
@@ -249,19 +282,59 @@ def launch(
     )
 
 
-def with_adapters(of: Launch, adapters: Mapping[str, str]) -> Launch:
-    """The same launch with other adapters, where its engine changes them while it runs."""
+def _command(what: Workload, adapters: Mapping[str, str], where: Where) -> Command | Refusal:
+    """What its engine is told at a place: by a service, by a template of the fleet, or by a dialect of ours."""
+    spec = what.spec
+    if spec.kind == "Service":
+        return template.render_service(spec, where)
+    if what.template is not None:
+        return template.render_model(spec, what.template, where)
+    return DIALECTS[what.engine].render(*_at(what, spec, adapters), where)
+
+
+def known_as(launch: Launch, name: str, adapters: Iterable[str]) -> dict[str, str]:
+    """By name: the model name that its engine knows one of these adapters by, where that is another."""
+    dialect = DIALECTS.get(launch.engine)
+    pattern = dialect.knows if dialect is not None else "{adapter}"
+    known = {one: pattern.replace("{name}", name).replace("{adapter}", one) for one in adapters}
+    return {one: other for one, other in known.items() if one != other}
+
+
+def _at(what: Workload, spec: Model, paths: Mapping[str, str]) -> tuple[Workload, Model]:
+    """The same with `file:` sources of those of its adapters that were fetched."""
+    if not paths:
+        return what, spec
+    there = [one.model_copy(update={"source": local(one.source, what.engine, paths)}) for one in spec.adapters]
+    adapters = {name: local(source, what.engine, paths) for name, source in what.adapters.items()}
+    return replace(what, adapters=adapters), spec.model_copy(update={"adapters": tuple(there)})
+
+
+def local(source: str, engine: str, paths: Mapping[str, str]) -> str:
+    """An adapter's source as an engine is told it: by its path, where it was fetched."""
+    path = paths.get(cached_as(source, engine) or "")
+    return f"file:{path}" if path is not None else source
+
+
+def with_adapters(of: Launch, adapters: Mapping[str, str], paths: Mapping[str, str] = _NONE) -> Launch:
+    """The same launch with other adapters, where its engine changes them while it runs; `paths`: by source."""
     attaching_ = attaching(of.engine)
     if attaching_ is None:
         return of
-    gone = {local_path(source, "/") for source in of.adapters.values() if scheme(source) == "file"}
-    come = [local_path(source, "/") for source in adapters.values() if scheme(source) == "file"]
-    files = (*[path for path in of.files if path not in gone], *come)
-    return replace(of, adapters=adapters, argv=attaching_.argv(of, adapters), files=files)
+    told = {name: local(source, of.engine, paths) for name, source in adapters.items()}
+    come = [local_path(source, "/") for source in told.values() if scheme(source) == "file"]
+    # what such an engine reads beside its adapters is its weights
+    return replace(of, adapters=adapters, argv=attaching_.argv(of, told), files=(*of.files[:1], *come))
 
 
-def _sleeper(sleeper: Sleeper, gpus: tuple[Gpu, ...], size: Size) -> Sleeper:
-    """With the host memory for its weights: no more than what it takes of its GPUs, where they are not known."""
+def _sleeper(sleeper: Sleeper, what: Workload, gpus: tuple[Gpu, ...], size: Size, start: float) -> Sleeper:
+    """With the host memory for its weights: no more than what it takes of its GPUs, where they are not known.
+
+    `start`: seconds that a start may take, and a waking that is one.
+    """
+    wake = tuple(request if request.within else replace(request, within=start) for request in sleeper.wake)
+    sleeper = replace(sleeper, wake=wake)
+    if not DIALECTS[what.engine].keeps:
+        return sleeper
     most = sum(gpu.memory if size.memory is None else size.memory for gpu in gpus)
     return replace(sleeper, host=most if size.weights is None else size.weights)
 
@@ -269,19 +342,22 @@ def _sleeper(sleeper: Sleeper, gpus: tuple[Gpu, ...], size: Size) -> Sleeper:
 def probe(what: Workload, gpus: tuple[Gpu, ...] = (), memory: int | None = None) -> Probe:
     """How its instances are asked whether they work; `memory`: bytes on each GPU. A change of it is live."""
     health, is_model = what.health, what.spec.kind == "Model"
-    path = health.path
-    if path is None and is_model:
-        path = what.template.health if what.template is not None else DIALECTS[what.engine].health
+    path, tiny = health.path, openai
+    if what.template is not None:
+        path = path or what.template.health
+    elif is_model:
+        dialect = DIALECTS[what.engine]
+        path, tiny = path or dialect.health.replace("{name}", what.name), dialect.tiny
     if health.start == "auto":
         start = 300.0
         if gpus:
             held = memory if memory is not None else max(gpu.memory for gpu in gpus)
-            start += 20.0 * held * len(gpus) / _GIB
+            start += 20.0 * held * len(gpus) / 2**30
     else:
         start = health.start.total_seconds()
     inference = health.inference if is_model else None
     model = what.name if inference else ""
-    return _probe(path, start, health.interval, health.timeout, health.failures, inference, model)
+    return _probe(path, start, health.interval, health.timeout, health.failures, inference, model, tiny)
 
 
 @lru_cache(maxsize=1024)
@@ -293,29 +369,32 @@ def _probe(  # noqa: PLR0917 -- the key of its cache
     failures: int,
     inference: timedelta | None,
     model: str,
+    tiny: Callable[[str, float], Request],
 ) -> Probe:
     """One object for all that are asked alike: most are."""
+    within = inference.total_seconds() if inference else None
     return Probe(
         path=path,
         interval=interval.total_seconds(),
         timeout=timeout.total_seconds(),
         failures=failures,
         start=start,
-        inference=inference.total_seconds() if inference else None,
-        model=model,
+        inference=within,
+        tiny=tiny(model, within) if within is not None else None,
     )
 
 
 __all__ = [
     "DIALECTS",
-    "LATER",
     "Command",
     "Refusal",
     "Unfit",
     "default_engine",
     "fetched",
+    "image",
     "launch",
     "probe",
+    "required",
     "sizes_itself",
     "workload",
 ]

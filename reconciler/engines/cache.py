@@ -11,7 +11,7 @@ _ALIASES = {
     "float": "f32",
     "float32": "f32",
 }
-_BYTE = frozenset({"fp8", "fp8_e4m3", "fp8_e5m2", "fp8_inc", "fp8_ds_mla", "int8"})
+_BYTE = frozenset({"fp8", "fp8_e4m3", "fp8_e4m3fn", "fp8_e5m2", "fp8_inc", "fp8_ds_mla", "int8"})
 
 
 def row(kind: str, elements: int) -> int:

@@ -5,16 +5,19 @@ from dataclasses import dataclass
 from posixpath import join, normpath
 from typing import NamedTuple
 
+from reconciler.engines.metrics import Metering
+from reconciler.model.fields import SecretRef
 from reconciler.model.fleet import Workload
-from reconciler.model.kinds import Model, SecretRef
+from reconciler.model.kinds import Model
 from reconciler.model.noun import noun
 from reconciler.model.observation import Gpu, Host
 from reconciler.model.plan import Launch, Request, Sleeper
 from reconciler.model.status import Reason
 
 LOOPBACK = "127.0.0.1"
-FETCHED = ("hf", "https", "modelscope")
+FETCHED = ("hf", "https", "modelscope", "ollama")
 """Schemes of sources that are fetched before an engine starts."""
+ANYWHERE = "0.0.0.0"  # noqa: S104  in a container's own network; it is published on the loopback address alone
 
 
 @noun
@@ -28,8 +31,17 @@ class Where:
     """Bytes on each of its GPUs; None: whole."""
     port: int | None
     host: Host
+    spare: int
+    """Bytes of host memory that it is promised beside those of its weights; 0 where that is not known."""
     weights: str
     """Where the model's weights lie: a file or a directory; of what an engine fetches by itself, its name."""
+    contained: bool = False
+    """Whether it runs in a container."""
+
+    @property
+    def address(self) -> str:
+        """What it listens on."""
+        return ANYWHERE if self.contained else LOOPBACK
 
 
 class Command(NamedTuple):
@@ -77,6 +89,13 @@ class Attaching:
     """What it means, in words, that it has so many of them; empty where there is nothing to say."""
 
 
+def openai(model: str, within: float) -> Request:
+    """A tiny request to an API like OpenAI's, for one token."""
+    # of more than one token: a first request of a single one kills vLLM 0.32 on a CPU with AMX
+    body = {"model": model, "prompt": "are you there?", "max_tokens": 1}
+    return Request(path="/v1/completions", body=body, within=within)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
     """One engine."""
@@ -88,12 +107,28 @@ class Dialect:
     """Whether it can run without a GPU."""
     sizes_itself: bool = False
     """Whether it measures what is free on its GPUs when it starts: then nothing else may load there meanwhile."""
+    untold: tuple[str, ...] = ()
+    """Fields of a model that it cannot be told: the model's own files say them."""
     health: str = "/health"
-    """HTTP path that answers 2xx when ready."""
+    """HTTP path that answers 2xx when ready; `{name}` is the model's."""
+    tiny: Callable[[str, float], Request] = openai
+    """Of a model's name and seconds: the request that proves that it infers."""
+    knows: str = "{adapter}"
+    """The model name that it knows an adapter by; `{name}` is the model's."""
+    metering: Metering | None = None
+    """How its metrics are read; None: it has none."""
     attaching: Attaching | None = None
     """How it changes adapters while it runs; None: it cannot."""
     sleeps: bool = False
     """Whether it can be put to sleep and woken."""
+    images: tuple[str, str] | None = None
+    """Images of its own makers: for the CPU, for NVIDIA GPUs."""
+    compiles: bool = False
+    """Whether it keeps what it compiles, or fetches by itself: then its containers share a place to write to."""
+    keeps: bool = True
+    """Whether its weights stay in host memory while it sleeps."""
+    refused: Callable[[Model], Unfit | None] = lambda _model: None
+    """What of a model it cannot do, and why."""
 
 
 def scheme(source: str) -> str:
@@ -130,9 +165,14 @@ def cached_as(source: str, engine: str) -> str | None:
     """What is to be in the cache for it, by the name it has there; None where there is nothing to fetch."""
     if scheme(source) not in FETCHED:
         return None
-    if engine == "llamacpp" and scheme(source) != "https" and hub_parts(source)[2] is None:
+    if engine == "llamacpp" and scheme(source) in ("hf", "modelscope") and hub_parts(source)[2] is None:
         return f"{source}/*.gguf"  # one file of those that are there
     return source
+
+
+def beside(port: int, place: int) -> int:
+    """A port that goes with a leased one, where an engine cannot be told to do without: another for each instance."""
+    return 1024 + (port + 10_000 * place - 1024) % 64_512
 
 
 def visible_devices(where: Where) -> dict[str, str | SecretRef]:

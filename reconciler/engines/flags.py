@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from reconciler.engines.ollama import CONTEXT
 from reconciler.model.kinds import Model
 
 _LLAMA: Mapping[str, str] = {
@@ -101,24 +102,59 @@ class LlamaSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VllmSettings:
-    """Of `vllm serve`, with its own defaults (August 2026)."""
+class Shards:
+    """Of an engine that shards a model over its GPUs, fills its share of them with cache, and packs requests."""
 
     context: int = 0
-    """`--max-model-len`; 0: the model's own."""
+    """Tokens of a request; 0: the model's own."""
     parallel: int = 0
-    """`--max-num-seqs`; 0: the engine's own."""
+    """Requests at once; 0: the engine's own."""
     batch: int = 0
-    """`--max-num-batched-tokens`; 0: the engine's own."""
+    """Tokens that are computed at once; 0: the engine's own."""
     cache: str = "auto"
     dtype: str = "auto"
     share: float | None = None
-    """`--gpu-memory-utilization`, where `args` set it."""
+    """Of the card, where `args` set it."""
     shards: int = 0
-    """`--tensor-parallel-size` times `--pipeline-parallel-size`; 0: all its GPUs."""
+    """GPUs that `tensor_parallel` or `args` give to it, times `stages`; 0: all its GPUs."""
     stages: int = 1
     eager: bool = False
     """Whether no graphs are captured."""
+
+
+_VLLM: Mapping[str, str] = {
+    "--max-model-len": "context",
+    "--max-num-seqs": "parallel",
+    "--max-num-batched-tokens": "batch",
+    "--kv-cache-dtype": "cache",
+    "--dtype": "dtype",
+    "--gpu-memory-utilization": "share",
+    "--tensor-parallel-size": "tensor",
+    "-tp": "tensor",
+    "--pipeline-parallel-size": "stages",
+    "-pp": "stages",
+    "--enforce-eager": "eager",
+}
+_SGLANG: Mapping[str, str] = {
+    "--context-length": "context",
+    "--max-running-requests": "parallel",
+    "--chunked-prefill-size": "batch",
+    "--kv-cache-dtype": "cache",
+    "--dtype": "dtype",
+    "--mem-fraction-static": "share",
+    **dict.fromkeys(("--tensor-parallel-size", "--tp-size", "--tp"), "tensor"),
+    **dict.fromkeys(("--pipeline-parallel-size", "--pp-size", "--pp"), "stages"),
+    "--disable-cuda-graph": "eager",
+}
+_TGI: Mapping[str, str] = {
+    "--max-total-tokens": "context",
+    "--max-batch-size": "parallel",
+    "--max-batch-prefill-tokens": "batch",
+    "--kv-cache-dtype": "cache",
+    "--dtype": "dtype",
+    "--cuda-memory-fraction": "share",
+    "--num-shard": "tensor",
+}
 
 
 def llama(model: Model, *, gpu: bool) -> LlamaSettings:
@@ -157,30 +193,60 @@ def llama(model: Model, *, gpu: bool) -> LlamaSettings:
     )
 
 
-def vllm(model: Model) -> VllmSettings:
+def ollama(model: Model, *, gpu: bool) -> LlamaSettings:
+    """What llama.cpp is told by Ollama."""
+    cache, own = model.kv_cache_dtype or "f16", LlamaSettings()
+    parallel = model.parallel or 1
+    return LlamaSettings(
+        context=(model.context or CONTEXT) * parallel,
+        parallel=parallel,
+        batch=512,
+        offloaded=own.offloaded if gpu else 0,
+        keys=cache,
+        values=cache,
+        prompts=0,
+        checkpoints=0,
+    )
+
+
+def vllm(model: Model) -> Shards:
     """What `vllm serve` is told."""
+    return _shards(model, _VLLM)
+
+
+def sglang(model: Model) -> Shards:
+    """What SGLang's server is told."""
+    return _shards(model, _SGLANG)
+
+
+def tgi(model: Model) -> Shards:
+    """What `text-generation-launcher` is told."""
+    return _shards(model, _TGI)
+
+
+def _shards(model: Model, names: Mapping[str, str]) -> Shards:
     said: dict[str, str] = {}
     words = list(model.args)
     for place, word in enumerate(words):
         name, equals, value = word.partition("=")
-        if name.startswith("--"):
-            said[name] = value if equals else (words[place + 1] if place + 1 < len(words) else "")
-    tensor = _number(said, "--tensor-parallel-size", model.tensor_parallel or 0, most=1024)
-    stages = _number(said, "--pipeline-parallel-size", 1, least=1, most=1024)
+        if name in names:
+            said[names[name]] = value if equals else (words[place + 1] if place + 1 < len(words) else "")
+    tensor = _number(said, "tensor", model.tensor_parallel or 0, most=1024)
+    stages = _number(said, "stages", 1, least=1, most=1024)
     try:
-        share = float(said["--gpu-memory-utilization"])
+        share = float(said["share"])
     except (KeyError, ValueError):
         share = None
-    return VllmSettings(
-        context=_number(said, "--max-model-len", model.context or 0),
-        parallel=_number(said, "--max-num-seqs", model.parallel or 0),
-        batch=_number(said, "--max-num-batched-tokens", 0),
-        cache=said.get("--kv-cache-dtype", model.kv_cache_dtype or "auto"),
-        dtype=said.get("--dtype", model.dtype or "auto"),
+    return Shards(
+        context=_number(said, "context", model.context or 0),
+        parallel=_number(said, "parallel", model.parallel or 0),
+        batch=_number(said, "batch", 0),
+        cache=said.get("cache", model.kv_cache_dtype or "auto"),
+        dtype=said.get("dtype", model.dtype or "auto"),
         share=share if share is not None and 0 < share <= 1 else None,
         shards=tensor * stages,
         stages=stages,
-        eager="--enforce-eager" in said,
+        eager="eager" in said,
     )
 
 

@@ -1,7 +1,7 @@
 """What an engine says it allocated: lines of its log → bytes by device, and of the GPU that gives most. Pure.
 
 llama.cpp says it with `--log-verbosity 4` only (before May 2026, always), which is never set for it: with that, each
-request lists all prompts that are cached, 100 KiB of log and more. vLLM says it by default.
+request lists all prompts that are cached, 100 KiB of log and more. vLLM and SGLang say it by default.
 """
 
 import re
@@ -25,14 +25,24 @@ _BEGINS = re.compile(r"load_model: loading model '")
 _REHEARSAL = re.compile(r"fitting params to (?:device memory|(free memory) took)")
 _NUMBERED = re.compile(r"[A-Za-z]+(\d{1,3})")
 _HOST = re.compile(r"^(?:CPU|BLAS|ACCEL|.*_Host$|.*_Mapped$)")
-_RANK = re.compile(r"(?:Worker|VllmWorker)\D*?(?:TP|rank[= ])(\d{1,3})")
-_STAGE = re.compile(r"Worker\D*?PP(\d{1,3})")
-_VLLM: tuple[tuple[re.Pattern[str], Part], ...] = (
+_RANK = re.compile(r"(?:(?:Worker|VllmWorker)\D*?(?:TP|rank[= ])|\[[\d :.-]{19,24}(?: PP\d{1,3})? TP)(\d{1,3})")
+_STAGE = re.compile(r"(?:Worker\D*?|\[[\d :.-]{19,24} )PP(\d{1,3})")
+Lines = tuple[tuple[re.Pattern[str], Part], ...]
+_VLLM: Lines = (
     (re.compile(r"[Mm]odel (?:loading|weights) took (\d{1,6}(?:\.\d+)?) Gi?B"), "weights"),
     (re.compile(r"Available KV cache memory: (\d{1,6}(?:\.\d+)?) GiB"), "cache"),
     (re.compile(r"Graph capturing finished in \d+ secs, took (\d{1,6}(?:\.\d+)?) GiB"), "compute"),
     (re.compile(r"PyTorch activation peak memory takes (\d{1,6}(?:\.\d+)?) ?GiB"), "compute"),
 )
+_SGLANG: Lines = (
+    (re.compile(r"Load weight end\. .*mem usage=(\d{1,6}(?:\.\d+)?) GB"), "weights"),
+    (re.compile(r"KV Cache is allocated\. .*?K size: (\d{1,6}(?:\.\d+)?) GB, V size: (\d{1,6}(?:\.\d+)?) GB"), "cache"),
+    (re.compile(r"KV [Cc]ache (?:is )?allocated\. .*?KV size: (\d{1,6}(?:\.\d+)?) GB"), "cache"),
+    (re.compile(r"Capture [\w ]{0,40}[Gg]raph end\. .*mem usage=(\d{1,6}(?:\.\d+)?) GB"), "compute"),
+)
+"""It writes GB, and means GiB."""
+_AFTER = "Post-capture KV sizing"
+"""How a line begins that says the size of a pool anew."""
 _LINE = 4096
 _MIB, _GIB = 2**20, 2**30
 
@@ -74,24 +84,33 @@ def llamacpp(lines: Iterable[str]) -> tuple[Measured, ...]:
 
 def vllm(lines: Iterable[str]) -> tuple[Measured, ...]:
     """What each rank of vLLM took, sorted. Empty: nothing was said. The driver's own part is in none of its lines."""
+    return _ranks(lines, _VLLM, adds=("compute",))
+
+
+def sglang(lines: Iterable[str]) -> tuple[Measured, ...]:
+    """The same of SGLang. A draft model, and a second pool, are said in lines of their own."""
+    return _ranks(lines, _SGLANG, adds=("weights", "cache", "compute"))
+
+
+def _ranks(lines: Iterable[str], said: Lines, *, adds: tuple[Part, ...]) -> tuple[Measured, ...]:
     found: dict[str, Counter[Part]] = {}
     for line in lines:
         text = line[:_LINE]
-        for pattern, part in _VLLM:
+        for pattern, part in said:
             match = pattern.search(text)
-            if match is not None:
-                device = found.setdefault(_rank(text[: match.start()]), Counter())
-                device[part] = (
-                    device[part] + round(float(match[1]) * _GIB) if part == "compute" else round(float(match[1]) * _GIB)
-                )
+            if match is None:
+                continue
+            device = found.setdefault(_rank(text[: match.start()]), Counter())
+            size = round(sum(map(float, match.groups())) * _GIB)
+            device[part] = size + (device[part] if part in adds and _AFTER not in text else 0)
     return _devices(found)
 
 
 def stated(launch: Launch, lines: Iterable[str]) -> int | None:
     """Bytes on that of its GPUs which gives most; None where not all of it was said, or not by these GPUs.
 
-    Of llama.cpp without the driver's own part, which it does not know. vLLM takes the share that it was given, whatever
-    it uses it for: what it says only ever adds to that.
+    Of llama.cpp without the driver's own part, which it does not know. vLLM and SGLang take the share that they were
+    given, whatever they use it for: what they say only ever adds to that.
     """
     if launch.engine == "llamacpp":
         found = [device for device in llamacpp(lines) if not device.host]
@@ -99,8 +118,8 @@ def stated(launch: Launch, lines: Iterable[str]) -> int | None:
         ours = all(number is not None and int(number[1]) < len(launch.gpus) for number in numbers)
         whole = all(device.weights and device.compute for device in found)
         return max((device.total for device in found), default=None) if ours and whole else None
-    if launch.engine == "vllm":
-        ranks = vllm(lines)
+    if launch.engine in ("vllm", "sglang"):
+        ranks = vllm(lines) if launch.engine == "vllm" else sglang(lines)
         whole = len(ranks) <= len(launch.gpus) and all(rank.weights and rank.cache for rank in ranks)
         return max(*(rank.total for rank in ranks), launch.memory or 0) if ranks and whole else None
     return None

@@ -6,6 +6,7 @@ from typing import assert_never
 
 from reconciler.engines import flags
 from reconciler.engines.llamacpp_memory import HOST_RUNTIME, llamacpp
+from reconciler.engines.sglang_memory import sglang
 from reconciler.engines.vllm_memory import host_of, vllm
 from reconciler.model.estimate import Estimate, Share
 from reconciler.model.fleet import Workload
@@ -16,7 +17,7 @@ from reconciler.model.weights import Unreadable, Weights
 Known = Weights | Unreadable | Unknown | None
 """What is known of some files; None: not yet."""
 
-_LLAMA, _VLLM, _OTHER = 0.05, 0.10, 0.30
+_LLAMA, _OLLAMA, _VLLM, _TGI, _OTHER = 0.05, 0.10, 0.10, 0.15, 0.30
 _GUESS = 0.05
 """What an assumption adds to the uncertainty."""
 _MIB = 2**20
@@ -45,10 +46,20 @@ def estimate(what: Workload, weights: Weights, gpus: Sequence[Gpu] = (), *, besi
             free = [max(1, gpu.memory - gpu.used) for gpu in gpus]
             shares, host = llamacpp(weights, told, free)
             error = _LLAMA
-            notes += [f"context {weights.context_length}, as the model says"] if not told.context else []
+            notes += [f"context {weights.context_length}, as none is declared"] if not told.context else []
             notes += ["prompts kept on the host have no limit"] if told.prompts < 0 else []
+        case "ollama":
+            told = flags.ollama(what.spec, gpu=bool(gpus))
+            shares, host = llamacpp(weights, told, [max(1, gpu.memory - gpu.used) for gpu in gpus])
+            error = _OLLAMA
         case "vllm":
             shares, host = vllm(weights, flags.vllm(what.spec), [gpu.memory for gpu in gpus])
+            error = _VLLM
+        case "tgi":
+            shares, host = vllm(weights, flags.tgi(what.spec), [gpu.memory for gpu in gpus])
+            error = _TGI
+        case "sglang":
+            shares, host = sglang(weights, flags.sglang(what.spec), [gpu.memory for gpu in gpus])
             error = _VLLM
         case _:
             shares, host = _generic(weights, what.spec, len(gpus))
@@ -63,9 +74,9 @@ def runtime(what: Workload, gpus: int) -> int:
     if what.template is not None or not gpus:
         return 0
     match what.engine:
-        case "llamacpp":
+        case "llamacpp" | "ollama":
             return HOST_RUNTIME
-        case "vllm":
+        case "vllm" | "sglang" | "tgi":
             return host_of(gpus)
         case _:
             return 0

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from reconciler.engines.dialect import Command, Where, hub_parts, scheme, visible_devices
-from reconciler.model.kinds import Engine, Model, SecretRef, Service
+from reconciler.engines.metrics import Metering, prometheus
+from reconciler.model.fields import SecretRef
+from reconciler.model.kinds import Engine, Model, Service
 
 _PLACE = re.compile(r"\{\{|\}\}|\{([a-z][\w.-]*)\}")
 _MODEL_NAMES = ("source", "weights", "port", "name", "index", "context", "parallel", "gpus")
@@ -81,6 +83,15 @@ def render_model(model: Model, engine: Engine, where: Where) -> Command:
     }
     argv, env = _command(engine.command, engine.env, values)
     return Command(argv=(*argv, *model.args), env={**visible_devices(where), **env}, files=files)
+
+
+def metering(engine: Engine) -> Metering | None:
+    """How the metrics of its models are read; None where it does not say."""
+    told = engine.metrics
+    if told is None:
+        return None
+    names = {field: (str(name),) for field, name in told if field != "path" and name is not None}
+    return prometheus(names, told.path)
 
 
 def fetches(engine: Engine) -> bool:

@@ -7,7 +7,7 @@ share is to be set from it.
 from collections.abc import Sequence
 
 from reconciler.engines.cache import padded, row
-from reconciler.engines.flags import VllmSettings
+from reconciler.engines.flags import Shards
 from reconciler.model.estimate import Share
 from reconciler.model.weights import Layer, Weights
 
@@ -16,37 +16,56 @@ RUNTIME = 600 * 2**20
 GRAPHS = 700 * 2**20
 HOST = 4 * 2**30
 """Bytes of host memory for the API server and the core."""
+ON_CPU = 3 * 2**30
+"""Bytes that its server, its core and its worker take where there is no GPU, beside weights and cache: 1.9 GiB seen."""
 _LARGE = 70 * 2**30
 """Cards from here on get larger batches by default."""
 _SEQUENCES = {True: 1024, False: 256}
 _BATCH = {True: 8192, False: 2048}
-_BLOCK = 16
+_BLOCK, _BLOCK_ON_CPU = 16, 128
+"""Tokens of a block of the KV cache."""
 
 
-def vllm(weights: Weights, settings: VllmSettings, memory: Sequence[int]) -> tuple[tuple[Share, ...], Share]:
+def vllm(weights: Weights, settings: Shards, memory: Sequence[int]) -> tuple[tuple[Share, ...], Share]:
     """What each GPU and the host give. `memory` is each GPU's total in bytes."""
     count = max(1, len(memory))
-    tensor = max(1, (settings.shards or count) // settings.stages)
     large = min(memory, default=0) >= _LARGE
     batch = settings.batch or _BATCH[large]
+    if not memory:
+        [host] = sharded(weights, settings, (0,), batch=batch, compute=0, runtime=ON_CPU, block=_BLOCK_ON_CPU)
+        return (), host
+    peak = _peak(weights, batch, _tensor(settings, count), settings.parallel or _SEQUENCES[large])
+    runtime = RUNTIME + (0 if settings.eager else GRAPHS)
+    return sharded(weights, settings, memory, batch=batch, compute=peak, runtime=runtime), Share(runtime=host_of(count))
+
+
+def sharded(
+    weights: Weights,
+    settings: Shards,
+    memory: Sequence[int],
+    *,
+    batch: int,
+    compute: int,
+    runtime: int,
+    block: int = _BLOCK,
+) -> tuple[Share, ...]:
+    """What each GPU gives to an engine that shards a model over all of them and caches by blocks."""
+    tensor = _tensor(settings, max(1, len(memory)))
     context = settings.context or weights.context_length or batch
     # each rank of a tensor-parallel group holds every layer, and a part of it; norms and small things it holds whole
     held = -(-weights.total // (tensor * settings.stages)) + (weights.total // 200 if tensor > 1 else 0)
     element = _element(weights, settings)
     window = min(context, weights.window + batch) if weights.window else context
     cache = sum(
-        _layer(layer, element, padded(window if layer.attention == "sliding" else context, _BLOCK), tensor)
+        _layer(layer, element, padded(window if layer.attention == "sliding" else context, block), tensor)
         for layer in weights.layers
     )
-    sequences = settings.parallel or _SEQUENCES[large]
-    needed = Share(
-        weights=held,
-        cache=-(-cache // settings.stages),
-        compute=_peak(weights, batch, tensor, sequences),
-        runtime=RUNTIME + (0 if settings.eager else GRAPHS),
-    )
-    shares = tuple(_filled(needed, settings.share, each) for each in memory)
-    return shares, Share(runtime=host_of(count))
+    needed = Share(weights=held, cache=-(-cache // settings.stages), compute=compute, runtime=runtime)
+    return tuple(_filled(needed, settings.share, each) for each in memory)
+
+
+def _tensor(settings: Shards, count: int) -> int:
+    return max(1, (settings.shards or count) // settings.stages)
 
 
 def host_of(gpus: int) -> int:
@@ -74,7 +93,7 @@ def _layer(layer: Layer, element: str, cells: int, tensor: int) -> int:
     return cells * size + 4 * -(-layer.state // tensor)
 
 
-def _element(weights: Weights, settings: VllmSettings) -> str:
+def _element(weights: Weights, settings: Shards) -> str:
     if settings.cache != "auto":
         return settings.cache
     if settings.dtype != "auto":

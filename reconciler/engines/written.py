@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 from pydantic import PlainSerializer
 from pydantic_core import PydanticUndefined, to_json
 
-from reconciler.model.kinds import Change, Engine, Spec, Workable, change_class
+from reconciler.model.fields import Change, Spec, change_class
+from reconciler.model.kinds import Engine, Workable
 from reconciler.model.quantity import write_duration, write_size
 
 _SCALARS = frozenset((str, int, bool, float, type(None)))

@@ -246,7 +246,7 @@ def test_adapters_and_projectors_have_bytes_and_no_layers() -> None:
 BASE = head(replace(SMALL, vocab=300))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(st.integers(0, len(BASE) - 1), st.binary(min_size=1, max_size=9)), min_size=1, max_size=6))
 def test_any_change_of_any_bytes_is_weights_or_a_problem(changes: list[tuple[int, bytes]]) -> None:
     data = bytearray(BASE)
@@ -256,7 +256,7 @@ def test_any_change_of_any_bytes_is_weights_or_a_problem(changes: list[tuple[int
     assert isinstance(found, Weights | Unreadable)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, len(BASE) - 40), st.integers(0, 300))
 def test_any_cut_is_a_problem(at: int, gap: int) -> None:
     assert isinstance(gguf.parse(BASE[:at]), Unreadable)
@@ -264,7 +264,7 @@ def test_any_cut_is_a_problem(at: int, gap: int) -> None:
     assert isinstance(found, Weights | Unreadable)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.binary(max_size=400))
 def test_noise_behind_the_magic_is_a_problem_or_nothing(noise: bytes) -> None:
     found = gguf.parse(b"GGUF\x03\x00\x00\x00" + noise)
@@ -274,7 +274,7 @@ def test_noise_behind_the_magic_is_a_problem_or_nothing(noise: bytes) -> None:
 NUMBERS = [key for key, value in shapes.metadata(shapes.SHAPES["jamba"]).items() if isinstance(value, int | list)]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.dictionaries(
         st.sampled_from(NUMBERS),

@@ -5,6 +5,8 @@ from dataclasses import replace
 import pytest
 
 from reconciler import engines
+from reconciler.engines.dialect import openai
+from reconciler.model.container import Container, Mount, Unit
 from reconciler.model.fleet import Fleet
 from reconciler.model.kinds import Cache, Node
 from reconciler.model.observation import Gpu
@@ -14,7 +16,14 @@ from tests.plan.world import GIB, HOST, fleet, gpu
 
 
 def launched(
-    of: Fleet, *, gpus: tuple[Gpu, ...] = (), programs: dict[str, str] | None = None, node: Node | None = None
+    of: Fleet,
+    *,
+    gpus: tuple[Gpu, ...] = (),
+    programs: dict[str, str] | None = None,
+    node: Node | None = None,
+    weights: str = "/cache/it",
+    size: Size | None = None,
+    adapters: dict[str, str] | None = None,
 ) -> Launch | engines.Refusal:
     workload = next(iter(of.workloads.values()))
     host = HOST if programs is None else replace(HOST, programs=programs)
@@ -23,12 +32,13 @@ def launched(
         slot=f"{workload.name}/0",
         run=1,
         gpus=gpus,
-        size=Size(gpus=len(gpus), memory=workload.needs.memory),
+        size=size or Size(gpus=len(gpus), memory=workload.needs.memory),
         port=9000,
         strikes=Strikes(),
         host=host,
         node=node or Node(name="local"),
-        weights="/cache/it",
+        weights=weights,
+        adapters=adapters or {},
     )
 
 
@@ -44,21 +54,22 @@ GOLDEN = {
         (),
         {},
         "/usr/bin/python3 -m reconciler.act.llama_server --model /etc/models/demo.gguf --alias demo --host 127.0.0.1 "
-        "--port 9000 -np 2 -ngl 0 -c 512",
+        "--port 9000 --metrics -np 2 -ngl 0 -c 512",
     ),
     "llama-server from PATH on a gpu": (
         "kind: Model\nname: demo\nsource: file:/m/a.gguf\ngpus: 1\nkv_cache_dtype: q8_0\n"
         "adapters: [{name: sql, source: 'file:/m/sql.gguf'}]\nargs: [--metrics, --seed, 7]",
         (gpu(0),),
         None,
-        "/usr/bin/llama-server --model /m/a.gguf --alias demo --host 127.0.0.1 --port 9000 -np 1 -ngl 999 --fit off "
-        "-ctk q8_0 -ctv q8_0 --lora /m/sql.gguf --metrics --seed 7",
+        "/usr/bin/llama-server --model /m/a.gguf --alias demo --host 127.0.0.1 --port 9000 --metrics -np 1 -ngl 999 "
+        "--fit off -ctk q8_0 -ctv q8_0 --lora /m/sql.gguf --metrics --seed 7",
     ),
     "llama-server is told where its fetched file lies": (
         "kind: Model\nname: demo\nsource: hf:org/some-GGUF/q4.gguf",
         (gpu(0),),
         None,
-        "/usr/bin/llama-server --model /cache/it --alias demo --host 127.0.0.1 --port 9000 -np 1 -ngl 999 --fit off",
+        "/usr/bin/llama-server --model /cache/it --alias demo --host 127.0.0.1 --port 9000 --metrics -np 1 "
+        "-ngl 999 --fit off",
     ),
     "vllm on part of a gpu": (
         "kind: Model\nname: chat\nsource: hf:Qwen/Qwen3-8B@abc\nmemory: 20GiB\ncontext: 8192\nparallel: 64\n"
@@ -82,6 +93,57 @@ GOLDEN = {
         None,
         "/usr/bin/vllm serve /cache/it --host 127.0.0.1 --port 9000 --served-model-name chat "
         "--gpu-memory-utilization 0.2500 --enable-sleep-mode --seed 1",
+    ),
+    "sglang on part of a gpu": (
+        "kind: Model\nname: chat\nsource: hf:Qwen/Qwen3-8B\nengine: sglang\nmemory: 40GiB\ncontext: 8192\n"
+        "parallel: 64\ndtype: bfloat16\nkv_cache_dtype: fp8_e5m2",
+        (gpu(0, used=20),),
+        None,
+        "/usr/bin/sglang serve --model-path /cache/it --host 127.0.0.1 --port 9000 --served-model-name chat "
+        "--enable-metrics --context-length 8192 --max-running-requests 64 --dtype bfloat16 --kv-cache-dtype fp8_e5m2 "
+        "--mem-fraction-static 0.4425",
+    ),
+    "sglang over two whole gpus with adapters": (
+        "kind: Model\nname: big\nsource: file:/m/big\ngpus: 2\nengine: sglang\n"
+        "adapters: [{name: sql, source: 'hf:org/sql'}, {name: law, source: 'file:/m/law'}]\nargs: [--random-seed, '1']",
+        (gpu(0), gpu(1)),
+        None,
+        "/usr/bin/sglang serve --model-path /m/big --host 127.0.0.1 --port 9000 --served-model-name big "
+        "--enable-metrics --tensor-parallel-size 2 --lora-paths sql=org/sql law=/m/law --enable-lora "
+        "--max-loras-per-batch 3 --random-seed 1",
+    ),
+    "sglang that may sleep": (
+        "kind: Model\nname: chat\nsource: hf:Qwen/Qwen3-8B\nengine: sglang\nidle_action: sleep",
+        (gpu(0),),
+        None,
+        "/usr/bin/sglang serve --model-path /cache/it --host 127.0.0.1 --port 9000 --served-model-name chat "
+        "--enable-metrics --enable-memory-saver --enable-weights-cpu-backup",
+    ),
+    "tgi on part of a gpu": (
+        "kind: Model\nname: chat\nsource: hf:Qwen/Qwen3-8B\nengine: tgi\nmemory: 20GiB\ncontext: 8192\nparallel: 64\n"
+        "dtype: bfloat16",
+        (gpu(0),),
+        None,
+        "/usr/bin/text-generation-launcher --model-id /cache/it --hostname 127.0.0.1 --port 9000 --num-shard 1 "
+        "--shard-uds-path /tmp/holdfast-tgi-9000 --master-port 19000 --max-input-tokens 8191 --max-total-tokens 8192 "
+        "--max-batch-size 64 --dtype bfloat16 --cuda-memory-fraction 0.2500",
+    ),
+    "tgi over two whole gpus with an adapter": (
+        "kind: Model\nname: big\nsource: file:/m/big\ngpus: 2\nengine: tgi\nkv_cache_dtype: fp8_e5m2\n"
+        "adapters: [{name: law, source: 'file:/m/law'}]\nargs: [--trust-remote-code]",
+        (gpu(0), gpu(1)),
+        None,
+        "/usr/bin/text-generation-launcher --model-id /m/big --hostname 127.0.0.1 --port 9000 --num-shard 2 "
+        "--shard-uds-path /tmp/holdfast-tgi-9000 --master-port 19000 --kv-cache-dtype fp8_e5m2 --trust-remote-code",
+    ),
+    "triton serves one model of a repository": (
+        "kind: Model\nname: chat\nsource: file:/m/repository\nengine: triton\ngpus: 1\nmemory: 20GiB\n"
+        "update: {grace: 30s}\nargs: [--log-verbose=1]",
+        (gpu(0),),
+        None,
+        "/usr/bin/tritonserver --model-repository=/m/repository --model-control-mode=explicit --load-model=chat "
+        "--http-address=127.0.0.1 --http-port=9000 --allow-grpc=false --allow-metrics=false --exit-timeout-secs=30 "
+        "--log-verbose=1",
     ),
     "an engine without code": (
         "kind: Engine\nname: tiny\ncommand: [serve, '{source}', '--port={port}', '--ctx={context}', '{params.mode}', "
@@ -137,13 +199,30 @@ def test_a_models_own_environment_wins_and_the_node_says_where_weights_go() -> N
 
 
 @pytest.mark.parametrize(
-    ("adapters", "offline"),
-    [("[]", True), ("[{name: x, source: 'file:/x'}]", True), ("[{name: x, source: 'hf:o/x'}]", False)],
+    ("promised", "weights", "cache"),
+    [(12 * GIB, GIB, 8 * GIB), (12 * GIB, None, 9 * GIB), (3 * GIB, 2 * GIB, GIB // 4), (0, None, None)],
 )
-def test_vllm_asks_no_hub_where_all_is_here(adapters: str, offline: bool) -> None:
-    made = launched(fleet(f"kind: Model\nname: a\nsource: hf:o/a\nadapters: {adapters}"), gpus=(gpu(0),))
+def test_vllm_on_the_cpu_keeps_to_the_host_memory_that_it_is_promised(
+    promised: int, weights: int | None, cache: int | None
+) -> None:
+    """By itself it takes 92 % of the host."""
+    of = fleet("kind: Model\nname: a\nsource: file:/m/a\nengine: vllm\ngpus: 0")
+    made = launched(of, size=Size(host=promised, weights=weights))
     assert isinstance(made, Launch)
-    assert (made.env.get("HF_HUB_OFFLINE") == "1") is offline
+    flags = dict(zip(made.argv, made.argv[1:], strict=False))
+    assert flags.get("--kv-cache-memory-bytes") == (None if cache is None else str(cache))
+    assert "--gpu-memory-utilization" not in flags
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_it_asks_no_hub_as_all_is_fetched_for_it(engine: str) -> None:
+    text = f"kind: Model\nname: a\nsource: hf:o/a\nengine: {engine}\nadapters: [{{name: x, source: 'hf:o/x'}}]"
+    made = launched(fleet(text), gpus=(gpu(0),), weights="/c/a", adapters={"hf:o/x": "/c/x"})
+    assert isinstance(made, Launch)
+    assert made.env["HF_HUB_OFFLINE"] == "1"
+    assert "x=/c/x" in made.argv
+    assert made.files == ("/c/a", "/c/x")
+    assert made.adapters == {"x": "hf:o/x"}
 
 
 FETCHED = {
@@ -151,6 +230,14 @@ FETCHED = {
     "llama.cpp takes one file of a repository": ("source: hf:o/x-GGUF@main", "hf:o/x-GGUF@main/*.gguf"),
     "vllm takes a repository": ("source: modelscope:o/x", "modelscope:o/x"),
     "an address": ("source: https://h/x.gguf", "https://h/x.gguf"),
+    "adapters too": (
+        "source: hf:o/x\nadapters: [{name: l, source: 'hf:o/l@v2'}, {name: m, source: 'file:/m'}]",
+        "hf:o/x hf:o/l@v2",
+    ),
+    "an adapter of llama.cpp is one file": (
+        "source: hf:o/x-GGUF/x.gguf\nadapters: [{name: l, source: 'modelscope:o/l'}]",
+        "hf:o/x-GGUF/x.gguf modelscope:o/l/*.gguf",
+    ),
     "what is on this machine is not fetched": ("source: file:/x.gguf", None),
     "an engine that is told the source only fetches by itself": ("source: hf:o/x\nengine: own", None),
     "an engine that is told where weights lie": ("source: hf:o/x\nengine: told", "hf:o/x"),
@@ -162,7 +249,7 @@ def test_what_is_fetched_first(name: str) -> None:
     text, expected = FETCHED[name]
     engine = "kind: Engine\nname: {}\ncommand: [x, '{{{}}}']\n---\n"
     of = fleet(f"{engine.format('own', 'source')}{engine.format('told', 'weights')}kind: Model\nname: a\n{text}")
-    assert engines.fetched(of.workloads["a"]) == expected
+    assert engines.fetched(of.workloads["a"]) == tuple((expected or "").split())
 
 
 def test_files_that_must_be_there_are_named() -> None:
@@ -173,6 +260,19 @@ def test_files_that_must_be_there_are_named() -> None:
 
 REFUSED = {
     "vllm is not installed": ("kind: Model\nname: a\nsource: hf:o/x", {}, Reason.EngineMissing),
+    "sglang is not installed": ("kind: Model\nname: a\nsource: hf:o/x\nengine: sglang", {}, Reason.EngineMissing),
+    "sglang serves no single file": (
+        "kind: Model\nname: a\nsource: hf:o/x/f.bin\nengine: sglang",
+        None,
+        Reason.NotSupported,
+    ),
+    "tgi is not installed": ("kind: Model\nname: a\nsource: hf:o/x\nengine: tgi", {}, Reason.EngineMissing),
+    "tgi serves no single file": (
+        "kind: Model\nname: a\nsource: hf:o/x/f.bin\nengine: tgi",
+        None,
+        Reason.NotSupported,
+    ),
+    "triton is not installed": ("kind: Model\nname: a\nsource: file:/r\nengine: triton", {}, Reason.EngineMissing),
     "vllm serves no single file": ("kind: Model\nname: a\nsource: hf:o/x/f.bin", None, Reason.NotSupported),
 }
 
@@ -256,17 +356,27 @@ def test_a_tiny_request_asks_for_the_models_name() -> None:
     asked = BASE + "health: {inference: 60s}"
     for name in ("a", "b"):
         made = engines.probe(next(iter(fleet(asked.replace("name: a", f"name: {name}")).workloads.values())))
-        assert (made.inference, made.model) == (60.0, name)
+        assert (made.inference, made.tiny) == (60.0, openai(name, 60.0))
 
 
 def test_what_no_engine_can_do_is_said_before_anything_is_placed() -> None:
     for text, words in {
-        "engine: sglang": "cannot be sglang yet",
         "engine: nosuch": "nothing declares such an engine",
-        "source: ollama:x:y": "cannot be ollama yet",
+        "source: ollama:x:y\nengine: vllm": "cannot take ollama: sources with vllm",
+        "engine: ollama": "cannot take hf: sources with ollama",
+        "source: ollama:x\nargs: [-v]": "cannot be passed to ollama, which takes none; write env",
+        "source: ollama:x\nruntime: docker": "cannot be docker with ollama",
+        "source: ollama:x\nruntime: {docker: {image: x}}": "cannot be docker with ollama",
+        "source: ollama:x\ndtype: f16": "cannot be told to ollama: the model's own configuration says it",
+        "source: ollama:x\nadapters: [{name: y, source: 'file:y'}]": "cannot be loaded by ollama, but as part",
+        "source: ollama:x\nidle_action: sleep\ngpus: 0": "cannot be sleep with gpus: 0",
         "source: https://h/x\nengine: vllm": "cannot take https: sources with vllm",
         "params: {a: b}": "cannot take params with vllm",
-        "idle_action: sleep\nengine: llamacpp": "cannot be sleep with engine llamacpp; choose stop, or engine vllm",
+        "idle_action: sleep\nengine: llamacpp": "with engine llamacpp; choose stop, or engine vllm or sglang or ollama",
+        "idle_action: sleep\nengine: tgi": "with engine tgi; choose stop, or engine vllm or sglang",
+        "idle_action: sleep\nengine: triton\nsource: file:/r": "with engine triton; choose stop, or",
+        "engine: triton": "cannot take hf: sources with triton",
+        "engine: triton\nsource: file:/r\ncontext: 5": "cannot be told to triton: the model's own conf",
         "idle_action: sleep\ngpus: 0": "cannot be sleep with gpus: 0",
         "idle_action: sleep\ngpus: {count: 0}": "cannot be sleep with gpus: 0",
     }.items():
@@ -292,11 +402,29 @@ def test_vllm_may_change_adapters_while_it_runs_only_where_it_was_started_with_a
     assert made.fingerprint == without.fingerprint
 
 
+def test_what_is_required_are_adapters_that_cannot_come_while_it_runs() -> None:
+    lora = "adapters: [{name: l, source: 'hf:o/l'}]"
+    for text, expected in {
+        f"source: hf:o/x\n{lora}": ("hf:o/x",),
+        f"source: hf:o/x\n{lora}\nruntime: {{docker: {{image: i}}}}": ("hf:o/x", "hf:o/l", "image:i"),
+        f"source: file:/x.gguf\n{lora}": ("hf:o/l/*.gguf",),
+    }.items():
+        assert engines.required(fleet(f"kind: Model\nname: a\n{text}").workloads["a"]) == expected
+
+
+def test_llamacpp_is_told_where_its_adapters_lie() -> None:
+    of = fleet("kind: Model\nname: a\nsource: file:/x.gguf\nadapters: [{name: l, source: 'hf:o/l'}]")
+    made = launched(of, adapters={"hf:o/l/*.gguf": "/c/l.gguf"})
+    assert isinstance(made, Launch)
+    assert made.argv[-2:] == ("--lora", "/c/l.gguf")
+    assert made.files[-1] == "/c/l.gguf"
+
+
 def test_adapters_that_cannot_be_loaded_are_said_before_anything_is_placed() -> None:
     law = "{name: law, source: 'hf:o/l'}"
     for text, words in {
-        "adapters: [{name: x, source: 'hf:o/x@v2'}]": "cannot load x by revision or file; write hf:org/repo",
-        "adapters: [{name: x, source: 'modelscope:o/x'}]": "cannot load x from modelscope: with this model",
+        "adapters: [{name: x, source: 'hf:o/x/a.bin'}]": "cannot load x from one file; write hf:o/x",
+        "adapters: [{name: x, source: 'https://h/x'}]": "cannot load x from https: with this engine",
         f"adapters: [{law}, {law}]": "requests for law could mean two things",
         f"aliases: [law]\nadapters: [{law}]": "requests for law could mean two things",
         "adapters: [{name: a, source: 'hf:o/l'}]": "requests for a could mean two things",
@@ -320,3 +448,86 @@ def test_the_idle_action_is_live() -> None:
     sleep, stop = (fleet(f"{BASE}engine: vllm\nidle_action: {word}").workloads["a"] for word in ("sleep", "stop"))
     assert sleep.fingerprint == stop.fingerprint
     assert sleep.live != stop.live
+
+
+def contained(of: str, *, gpus: tuple[Gpu, ...] = (), weights: str = "/cache/it") -> tuple[str, Container]:
+    made = launched(fleet(of), gpus=gpus, weights=weights, programs={})
+    assert isinstance(made, Launch), made
+    assert made.runtime == "docker"
+    assert made.container is not None
+    return " ".join(made.argv), made.container
+
+
+def test_a_model_in_a_container_listens_everywhere_within_and_sees_its_files_as_they_are():
+    argv, container = contained("kind: Model\nname: demo\nsource: file:/m/a.gguf\ngpus: 0\nruntime: docker")
+    assert argv == "/app/llama-server --model /m/a.gguf --alias demo --host 0.0.0.0 --port 9000 --metrics -np 1 -ngl 0"
+    mounts = (Mount(source="/m/a.gguf", target="/m/a.gguf"),)
+    assert container == Container(image="ghcr.io/ggml-org/llama.cpp:server", mounts=mounts, shm=4 * GIB)
+
+
+def test_a_model_in_parts_has_all_of_them():
+    _, container = contained("kind: Model\nname: demo\nsource: file:/m/a-00001-of-00002.gguf\ngpus: 0\nruntime: docker")
+    assert container.mounts == (Mount(source="/m", target="/m"),)
+
+
+KEPT = Mount(source="holdfast-cache", target="/holdfast/cache", writable=True)
+REPOSITORY = "/cache/hub/models--org--repo"
+
+
+@pytest.mark.parametrize("file", ["", "/q4/a-00001-of-00002.gguf"])
+def test_weights_of_a_hub_are_seen_in_a_container_with_what_their_links_lead_to(file: str):
+    text = f"kind: Model\nname: chat\nsource: hf:org/repo{file}\ngpus: 0\nengine: llamacpp\nruntime: docker"
+    argv, container = contained(text, weights=f"{REPOSITORY}/snapshots/abc{file}")
+    assert f" --model {REPOSITORY}/snapshots/abc{file} " in argv
+    assert container.mounts == (Mount(source=REPOSITORY, target=REPOSITORY),)
+
+
+def test_what_is_compiled_in_a_container_is_kept_in_a_volume():
+    text = "kind: Model\nname: chat\nsource: hf:org/repo\nengine: vllm\ngpus: 1\nruntime: docker"
+    argv, container = contained(text, gpus=(gpu(0),))
+    assert argv.startswith("vllm serve /cache/it --host 0.0.0.0 --port 9000")
+    assert container.image == "vllm/vllm-openai:latest"
+    assert container.mounts == (Mount(source="/cache/it", target="/cache/it"), KEPT)
+    made = launched(fleet(text), gpus=(gpu(0),), node=Node(name="local", cache=Cache(path="/weights")))
+    assert isinstance(made, Launch)
+    assert (made.env["HF_HOME"], made.env["XDG_CACHE_HOME"]) == ("/holdfast/cache/huggingface", "/holdfast/cache")
+
+
+def test_a_service_in_a_container_has_what_it_declares_and_may_leave_its_command_to_the_image():
+    argv, container = contained(
+        "kind: Service\nname: db\nport: 6333\nruntime: {docker: {image: 'qdrant/qdrant:v1', shm_size: 64MiB, "
+        "volumes: ['/data:/qdrant', 'etc:/etc/qdrant:ro']}}"
+    )
+    assert not argv
+    mounts = (Mount(source="etc", target="/etc/qdrant"), Mount(source="/data", target="/qdrant", writable=True))
+    assert container == Container(image="qdrant/qdrant:v1", mounts=mounts, shm=64 * 2**20)
+
+
+def test_models_of_an_engine_with_an_image_run_in_it_unless_they_say_otherwise():
+    engine = "kind: Engine\nname: mine\ncommand: [serve, '{source}', '{port}']\ncpu: true\nimage: mine:1\n---\n"
+    model = "kind: Model\nname: a\nsource: hf:o/r\nengine: mine\ngpus: 0\n"
+    assert contained(engine + model)[1].image == "mine:1"
+    assert contained(engine + model + "runtime: {docker: {image: 'other:2'}}")[1].image == "other:2"
+    made = launched(fleet(engine + model + "runtime: process"))
+    assert isinstance(made, Launch)
+    assert (made.runtime, made.container) == ("process", None)
+
+
+def test_a_unit_has_the_memory_and_the_grace_that_its_file_says_and_a_cache_of_its_own():
+    of = "kind: Service\nname: db\ncommand: [db]\nruntime: systemd\nmemory: 2GiB\nupdate: {grace: 3s}"
+    workload = fleet(of).workloads["db"]
+    made = engines.launch(
+        workload,
+        slot="db/0",
+        run=1,
+        gpus=(),
+        size=Size(host=2 * GIB, host_basis="declared"),
+        port=None,
+        strikes=Strikes(),
+        host=HOST,
+        node=Node(name="local", cache=Cache(path="/data")),
+    )
+    assert isinstance(made, Launch)
+    assert made.unit == Unit(memory=2 * GIB, grace=3.0)
+    assert made.runtime == "systemd"
+    assert made.env == {}, "what others fetched it may read, and write nowhere but at home"

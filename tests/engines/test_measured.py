@@ -53,6 +53,27 @@ VLLM = """\
 (Worker_TP0 pid=34322) INFO 05-06 21:01:20 [gpu_model_runner.py:5993] Graph capturing finished in 12 secs, took 0.50 GiB
 """
 
+# vLLM 0.32, as it really printed it
+VLLM_ON_CPU = """\
+(Worker pid=22852) INFO 11-21 06:18:01 [weight_utils.py:1108] Filesystem type for checkpoints: EXT4. Checkpoint size: 0.00 GiB. Available RAM: 21.36 GiB.
+(Worker pid=22852) INFO 11-21 06:18:01 [default_loader.py:501] Loading weights took 0.00 seconds
+(Worker pid=22852) INFO 11-21 06:18:01 [cpu_worker.py:260] Explicitly set (1.0/20.09) GiB for KV cache on node 0.
+(EngineCore pid=22780) INFO 11-21 06:18:01 [kv_cache_utils.py:2327] CPU KV cache size: 2,097,152 tokens, Maximum concurrency for 512 tokens per request: 4096.00x
+(EngineCore pid=22780) INFO 11-21 06:18:04 [core.py:402] init engine (profile, create kv cache, warmup model) took 2.72 s
+"""  # noqa: E501
+
+# as the server of 0.5.6 and of 0.5.23 writes it
+SGLANG = """\
+[2026-11-20 10:00:00 TP0] Load weight begin. avail mem=78.60 GB
+[2026-11-20 10:00:09 TP0] Load weight end. type=LlamaForCausalLM, dtype=torch.bfloat16, avail mem=70.85 GB, mem usage=7.50 GB.
+[2026-11-20 10:00:09 TP1] Load weight end. elapsed=8.71 s, type=LlamaForCausalLM, avail mem=70.85 GB, mem usage=7.75 GB.
+[2026-11-20 10:00:10 TP0] KV Cache is allocated. #tokens: 131072, K size: 4.00 GB, V size: 4.00 GB
+[2026-11-20 10:00:10 TP1] KV Cache is allocated. dtype: torch.bfloat16, #tokens: 131072, KV size: 8.00 GB
+[2026-11-20 10:00:10 TP0] Memory pool end. avail mem=62.71 GB
+[2026-11-20 10:00:20 TP0] Capture cuda graph end. Time elapsed: 9.87 s. mem usage=0.50 GB. avail mem=62.21 GB.
+[2026-11-20 10:00:20 TP1] Capture target decode CUDA graph end. bs=[1, 2], elapsed=9.87 s, mem usage=0.25 GB, avail mem=62.21 GB.
+"""  # noqa: E501
+
 
 def test_buffers_of_llama_cpp_are_summed_by_device() -> None:
     found = measured.llamacpp(CPU.splitlines())
@@ -93,6 +114,20 @@ def test_ranks_of_vllm_are_told_apart() -> None:
     assert second.total == round((12.5 + 8.25) * GIB)
 
 
+def test_ranks_of_sglang_are_told_apart() -> None:
+    first, second = measured.sglang(SGLANG.splitlines())
+    assert (first.device, first.weights, first.cache, first.compute) == ("rank 0", 7.5 * GIB, 8 * GIB, GIB / 2)
+    assert (second.device, second.weights, second.cache, second.compute) == ("rank 1", 7.75 * GIB, 8 * GIB, GIB / 4)
+
+
+def test_sglang_has_pools_and_draft_models_beside_and_may_size_a_pool_again() -> None:
+    alone = [line.replace(" TP0]", "]") for line in SGLANG.splitlines() if " TP0]" in line][:3]
+    (one,), (two,) = measured.sglang(alone), measured.sglang([*alone, *alone])
+    assert (one.device, two.total) == ("rank 0", 2 * one.total)
+    again = "[2026-11-20 10:00:21] Post-capture KV sizing: KV cache allocated. dtype: x, #tokens: 9, KV size: 6.00 GB"
+    assert measured.sglang([*alone, again])[0].cache == 6 * GIB
+
+
 def test_one_process_is_rank_0() -> None:
     line = "(EngineCore pid=1265223) INFO 06-02 00:51:40 [model_runner.py:295] Model loading took 7.64 GiB and 32 s"
     assert measured.vllm([line]) == (measured.Measured(device="rank 0", host=False, weights=round(7.64 * GIB)),)
@@ -109,7 +144,12 @@ def test_one_process_is_rank_0() -> None:
         ("of another engine", "mine", CUDA, None),
         ("less than the share that it takes", "vllm", VLLM, 24 * GIB),
         ("more than its share", "vllm", VLLM.replace("8.25", "15.25"), int((12.5 + 15.25) * GIB)),
+        ("its first rank speaks for all", "vllm", "\n".join(VLLM.splitlines()[::2]), 24 * GIB),
+        ("on the CPU, where it states nothing", "vllm", VLLM_ON_CPU, None),
         ("only weights", "vllm", VLLM.splitlines()[0], None),
+        ("less than the share that it takes", "sglang", SGLANG, 24 * GIB),
+        ("more than its share", "sglang", SGLANG.replace("KV size: 8.00", "KV size: 18.00"), 26 * GIB),
+        ("only weights", "sglang", "\n".join(SGLANG.splitlines()[:3]), None),
         ("more ranks than GPUs", "vllm", VLLM + VLLM.replace("TP1", "TP2"), None),
     ],
 )  # fmt: skip
@@ -124,9 +164,9 @@ def test_a_log_that_says_nothing_measures_nothing() -> None:
     assert measured.vllm(["INFO: Started server process"]) == ()
 
 
-@given(st.lists(st.text(max_size=80) | st.sampled_from((CPU + CUDA + VLLM).splitlines()), max_size=20))
+@given(st.lists(st.text(max_size=80) | st.sampled_from((CPU + CUDA + VLLM + SGLANG).splitlines()), max_size=20))
 def test_whatever_stands_in_a_log_is_read_without_an_error(lines: list[str]) -> None:
-    for engine in ("llamacpp", "vllm"):
+    for engine in ("llamacpp", "vllm", "sglang"):
         figure = measured.stated(launch(engine=engine, gpus=("GPU-a", "GPU-b")), lines)
         assert figure is None or figure > 0
 

@@ -8,6 +8,7 @@ import pytest
 
 from reconciler.engines import flags, gguf, safetensors
 from reconciler.engines.memory import Beside, estimate
+from reconciler.engines.vllm_memory import ON_CPU
 from reconciler.model.estimate import Estimate
 from reconciler.model.fleet import Workload
 from reconciler.model.kinds import Model
@@ -28,7 +29,7 @@ def weights(name: str, **changes: object) -> Weights:
 
 
 def model(text: str = "", *, engine: str = "llamacpp") -> Workload:
-    source = "file:/m/a.gguf" if engine == "llamacpp" else "hf:org/m"
+    source = {"llamacpp": "file:/m/a.gguf", "ollama": "ollama:a"}.get(engine, "hf:org/m")
     of = fleet(f"kind: Model\nname: m\nsource: {source}\nengine: {engine}\n{text}")
     return next(iter(of.workloads.values()))
 
@@ -171,7 +172,7 @@ def test_weights_that_a_cpu_likes_in_another_order_are_held_twice() -> None:
 
 def test_without_a_context_the_models_own_is_taken_and_said() -> None:
     made = on(weights("qwen3 4B"), "", [gpu(0)])
-    assert made.notes == ("context 131072, as the model says",)
+    assert made.notes == ("context 131072, as none is declared",)
     assert made.gpus[0].cache == 36 * 131072 * 2 * 2 * 1024
 
 
@@ -242,6 +243,14 @@ def test_vllm_needs_its_weights_one_request_of_full_length_and_its_graphs() -> N
     assert made.total - eager.total == 700 * MIB
 
 
+def test_vllm_on_the_cpu_needs_of_the_host_its_weights_one_request_and_its_three_processes() -> None:
+    made = vllm(hub(), "context: 8000", [])
+    assert made.gpus == ()
+    assert (made.host.weights, made.host.runtime) == (hub().total, ON_CPU)
+    assert made.host.cache == vllm(hub(), "context: 8064", [gpu(0)]).gpus[0].cache, "in blocks of 128"
+    assert made.needed == made.host.weights + made.host.cache + made.host.runtime
+
+
 def test_vllm_computes_larger_batches_on_larger_cards_unless_args_say_how_large() -> None:
     few = "context: 8192\nargs: [--max-num-seqs=1]"
     small, large = (vllm(hub(), few, [gpu(0, memory=size)]).gpus[0].compute for size in (24, 80))
@@ -279,6 +288,17 @@ def test_an_fp8_cache_is_half_and_a_window_is_not_the_whole_context() -> None:
     sliding = tuple(replace(layer, attention="sliding") for layer in hub().layers)
     assert vllm(hub(layers=sliding, window=1024), "context: 65536", [gpu(0)]).gpus[0].cache < plain // 6
     assert vllm(hub(), "context: 65536\nparallel: 3", [gpu(0)]).gpus[0].cache == plain
+
+
+def test_ollama_takes_what_llama_cpp_takes_for_the_context_that_it_is_given() -> None:
+    of, card = weights("llama 1B, tied"), [gpu(0)]
+    told = estimate(model("context: 4096\nargs: [-b, 512]"), of, card)
+    for text in ("context: 4096", ""):
+        made = estimate(model(text, engine="ollama"), of, card)
+        assert made.gpus == told.gpus, "without a context it is given 4096"
+        assert made.uncertainty > told.uncertainty
+    assert estimate(model("parallel: 2", engine="ollama"), of, card).gpus[0].cache == 2 * told.gpus[0].cache
+    assert not estimate(model("gpus: 0", engine="ollama"), of).gpus
 
 
 def test_an_engine_without_code_gets_weights_and_cache_with_a_wide_margin() -> None:

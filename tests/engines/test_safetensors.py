@@ -168,7 +168,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.integers(0, len(BASE) - 1), st.binary(min_size=1, max_size=6)), min_size=1, max_size=6))
 def test_any_change_of_any_bytes_is_a_part_or_a_problem(changes: list[tuple[int, bytes]]) -> None:
     data = bytearray(BASE)
@@ -188,7 +188,7 @@ KEYS = [
 ]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.dictionaries(st.sampled_from(KEYS), JSON, max_size=4))
 def test_any_configuration_is_weights_or_a_problem(changes: dict[str, object]) -> None:
     config = json.dumps({**LLAMA, **changes}).encode()

@@ -9,7 +9,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from reconciler.engines.written import settings
-from reconciler.model.kinds import Engine, Model, Service, Spec, Workable, change_class
+from reconciler.model.fields import Spec, change_class
+from reconciler.model.kinds import Engine, Model, Service, Workable
 
 WORDS = st.text('ab{}é"\\ \n\U0001f600', max_size=5)
 NAMES = st.sampled_from(["a", "b-1", "x" * 63])
@@ -104,7 +105,7 @@ def dumped(spec: Spec, *change: str) -> str:
     return ordered(spec).model_dump_json(exclude=left_out, exclude_defaults=True)
 
 
-@hypothesis_settings(max_examples=400, deadline=None)
+@hypothesis_settings(max_examples=400)
 @given(MODELS | SERVICES, ENGINES, st.booleans())
 def test_settings_are_what_pydantic_writes_without_defaults(
     spec: Workable, engine: Engine | None, attaches: bool
