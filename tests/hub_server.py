@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Generator
@@ -34,6 +35,10 @@ class Hub:
     ranges: bool = True
     etag: str = '"v1"'
     digests: bool = True
+    headers: dict[str, str] = field(default_factory=dict)
+    """Of every file, beside those that belong there."""
+    becomes: dict[str, tuple[bytes, str]] = field(default_factory=dict)
+    """By path: what is sent of it to those who go on, and its ETag; no If-Range is looked at."""
     tokens: set[str] = field(default_factory=set)
     asked: list[tuple[str, str]] = field(default_factory=list)
     """Path and Range."""
@@ -41,6 +46,8 @@ class Hub:
     """Bytes by path."""
     gone: threading.Event = field(default_factory=threading.Event)
     base: str = ""
+    tls: ssl.SSLContext | None = None
+    """What it answers https with."""
 
 
 class _Ask(BaseHTTPRequestHandler):
@@ -55,7 +62,7 @@ class _Ask(BaseHTTPRequestHandler):
         hub = self.hub
         hub.asked.append((path, self.headers.get("Range", "")))
         hub.tokens.add(self.headers.get("Authorization", ""))
-        with contextlib.suppress(ConnectionError):
+        with contextlib.suppress(ConnectionError, ssl.SSLError):
             for part, (status, headers) in list(hub.answers.items()):
                 if part in path:
                     return self.say(status, b"", headers)
@@ -103,12 +110,13 @@ class _Ask(BaseHTTPRequestHandler):
         self.say(200, json.dumps({"Code": 200, "Data": {"Files": files}}).encode())
 
     def file(self, path: str, name: str, data: bytes) -> None:
-        hub = self.hub
+        hub, etag, wish = self.hub, self.hub.etag, self.headers.get("Range", "")
         data = hub.lies.get(name, data)
+        if wish and path in hub.becomes:
+            data, etag = hub.becomes[path]
         size = len(data)
         begin = 0
-        wish = self.headers.get("Range", "")
-        if wish and hub.ranges and self.headers.get("If-Range", hub.etag) == hub.etag:
+        if wish and hub.ranges and (path in hub.becomes or self.headers.get("If-Range", hub.etag) == hub.etag):
             first, _, last = wish.removeprefix("bytes=").partition("-")
             begin, data = int(first), data[: int(last) + 1] if last else data
             self.send_response(206)
@@ -116,7 +124,8 @@ class _Ask(BaseHTTPRequestHandler):
         else:
             self.send_response(200)
         self.send_header("Content-Length", str(len(data) - begin))
-        self.send_header("ETag", hub.etag)
+        for key, value in {"ETag": etag, **hub.headers}.items():
+            self.send_header(key, value)
         self.end_headers()
         end = len(data) if hub.cut_after is None else min(len(data), begin + hub.cut_after)
         step = 65536 if hub.rate is None else max(1, hub.rate // 20)
@@ -137,7 +146,9 @@ def hub_server(**more: object) -> Generator[Hub]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Ask,), {"hub": hub}))
     server.daemon_threads = True
     server.block_on_close = False
-    hub.base = f"http://127.0.0.1:{server.server_address[1]}"
+    if hub.tls is not None:
+        server.socket = hub.tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    hub.base = f"http{'s' if hub.tls is not None else ''}://127.0.0.1:{server.server_address[1]}"
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield hub

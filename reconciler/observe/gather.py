@@ -45,6 +45,7 @@ class Look:
         host: Callable[[], Host],
         ports: Callable[[], frozenset[int] | Unknown],
         prober: Prober,
+        unseen: Callable[[], Mapping[str, str]] = dict,
         weighing: Callable[[], Weighed] = Weighed,
         sources: Callable[[], Mapping[str, Stored | Unknown]] = dict,
         statements: Statements | None = None,
@@ -54,6 +55,7 @@ class Look:
         """`on_ready(slot, since)` is told when a run becomes ready, so that its record can say so."""
         self._instances, self._gpus, self._host, self._ports = instances, gpus, host, ports
         self._prober = prober
+        self._unseen = unseen
         self._weighing = weighing
         self._sources = sources
         self._statements = statements or Statements()
@@ -90,6 +92,7 @@ class Look:
             host=host,
             gpus=self._holders.named(gpus, self._merged),
             instances=self._merged,
+            unseen=self._unseen(),
             ports=ports,
             healthy=self._healthy,
             weights=weighed.weights,

@@ -6,9 +6,10 @@ HTTP, the header only, under caps and a deadline.
 
 import threading
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from reconciler import shelf
+from reconciler.engines.dialect import FETCHED, scheme
 from reconciler.model.observation import Unknown
 from reconciler.model.quantity import print_duration
 from reconciler.model.weights import Unreadable, Weights
@@ -72,12 +73,19 @@ class Headers:
             return Unknown(reason=f"cannot read {source}: nothing came for {print_duration(now - begun)}")
         return answer
 
-    def keep(self, wanted: Collection[tuple[str, str]]) -> None:
-        """Forget every (source, directory) that is not among these."""
+    def keep(self, wanted: Collection[tuple[str, str]], root: str | None) -> None:
+        """Forget every (source, directory) that is not among these. `root`: the cache of the Node."""
         with self._lock:
+            self._hub = replace(self._hub, cache=shelf.place(root))
             for key in [key for key in self._entries if key not in wanted]:
                 del self._entries[key]
                 self._waiting.pop(key, None)
+
+    def arrived(self) -> None:
+        """Something has come into the cache: what could not be read may be there."""
+        with self._lock:
+            for entry in self._entries.values():
+                entry.due = 0.0 if entry.failures else entry.due
 
     def _work(self) -> None:
         while True:
@@ -102,7 +110,7 @@ class Headers:
 
     def _after(self, source: str, failures: int) -> float:
         """Seconds until it is read again: what is far away is believed for good, or asked again ever later."""
-        if source.startswith(("file:", "ollama:")):
+        if source.startswith("file:") or (source.startswith("ollama:") and not failures):
             return self._interval
         return min(3600.0, 15.0 * 2.0 ** min(failures - 1, 10)) if failures else float("inf")
 
@@ -121,6 +129,17 @@ def read(source: str, directory: str, *, deadline: float = 30.0, hub: headers_re
     return found[0] if found else Unknown(reason=f"cannot read {source}: nothing came for {print_duration(deadline)}")
 
 
+def _fetched(source: str, cache: shelf.Place) -> str | None:
+    """Where it lies, if it was fetched by us, or by Hugging Face's tools."""
+    if scheme(source) not in FETCHED:
+        return None
+    for named in (source, f"{source}/*.gguf"):
+        found = shelf.whole(shelf.directory(cache, named))
+        if found is not None:
+            return found.path
+    return shelf.snapshot_of(source, cache.hub) if scheme(source) == "hf" else None
+
+
 def _answer(
     source: str, directory: str, before: object, deadline: float, hub: headers_remote.Hub
 ) -> tuple[object, Known | None]:
@@ -129,9 +148,12 @@ def _answer(
         if source.startswith("file:"):
             return headers_local.read(source, directory, before)
         if source.startswith("ollama:"):
-            path = headers_stores.pulled(source, hub.ollama)
-            return (None, path) if isinstance(path, Unknown) else headers_local.read(f"file:{path}", "/", before)
-        if source.startswith("hf:") and (path := shelf.snapshot_of(source, hub.cache)) is not None:
+            path = headers_stores.pulled(source, (hub.cache.ollama, *hub.ollama))
+            if path is not None:
+                return (None, path) if isinstance(path, Unknown) else headers_local.read(f"file:{path}", "/", before)
+            if before == source:
+                return source, None  # as its registry said
+        if (path := _fetched(source, hub.cache)) is not None:
             stamp, found = headers_local.read(f"file:{path}", "/", None)
             if isinstance(found, Weights):
                 return stamp, found

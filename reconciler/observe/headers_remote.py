@@ -14,11 +14,10 @@ from typing import Any, Self
 from urllib.parse import quote, urljoin, urlsplit
 
 from reconciler import shelf, web
-from reconciler.engines import gguf, safetensors
+from reconciler.engines import gguf, registry, safetensors
 from reconciler.engines.dialect import hub_parts, pinned, scheme
 from reconciler.model.observation import Unknown
 from reconciler.model.weights import Unreadable, Weights
-from reconciler.observe import headers_stores
 
 _CAP = gguf.HEADER + 2**20
 _GAP = 2**20
@@ -37,10 +36,10 @@ class Hub:
     token: str | None = field(default=None, repr=False)
     """For the endpoint itself, and sent to nobody else."""
     modelscope: str = field(default_factory=web.modelscope_endpoint)
-    cache: str = field(default_factory=shelf.hub_cache)
-    """Directory with what was fetched of the endpoint."""
-    ollama: str = field(default_factory=headers_stores.ollama_models)
-    """Directory with what Ollama pulled."""
+    cache: shelf.Place = field(default_factory=lambda: shelf.place(None))
+    """Where that is kept which was fetched."""
+    ollama: tuple[str, ...] = field(default_factory=shelf.ollama_stores)
+    """Stores with what Ollama pulled."""
 
 
 class _RemoteError(Exception):
@@ -66,9 +65,8 @@ class _Remote:
             url, headers={"Range": f"bytes={offset}-{offset + cap - 1}", "Accept-Encoding": "identity"}
         )
         request.add_header("User-Agent", "holdfast")
-        if self._hub.token and urlsplit(url).netloc == urlsplit(self._hub.endpoint).netloc:
-            request.add_header("Authorization", f"Bearer {self._hub.token}")
         try:
+            web.show(request, self._hub.token, self._hub.endpoint)
             answer: Any = self._opener.open(request, timeout=self.left())
         except urllib.error.HTTPError as error:
             error.close()
@@ -172,6 +170,8 @@ def read(
             found = _hub(remote, source, hub.endpoint, "main")
         elif kind == "modelscope":
             found = _hub(remote, source, f"{hub.modelscope}/models", "master")
+        elif kind == "ollama":
+            found = _ollama(remote, source)
         else:
             return Unknown(reason=f"cannot read headers of {kind}: sources; write memory")
     except _RemoteError as error:
@@ -209,6 +209,19 @@ def _hub(remote: _Remote, source: str, endpoint: str, newest: str) -> Weights | 
     if listed.total is not None and len(listed.files) > _EACH:
         return safetensors.weigh(config, (), total=listed.total)
     return _parts(remote, config, [urljoin(base, quote(name)) for name in listed.files])
+
+
+def _ollama(remote: _Remote, source: str) -> Weights | Unreadable:
+    name = registry.name_of(source)
+    if name is None:
+        raise _RemoteError("it is no name of a model; write ollama:name:tag")
+    base = web.model_address(name)
+    if urlsplit(base).scheme not in web.SCHEMES:
+        raise _RemoteError(f"the registry {base} is no http address")
+    layers = registry.layers(remote.all(f"{base}/manifests/{name.tag}", registry.MANIFEST))
+    if layers is None:
+        return Unreadable(reason="its manifest is none of one GGUF")
+    return _single(remote, f"{base}/blobs/{layers[0].digest}")
 
 
 def _single(remote: _Remote, url: str) -> Weights | Unreadable:

@@ -8,9 +8,10 @@ import sys
 import time
 from collections.abc import Mapping
 
+from reconciler import booted
 from reconciler.model.observation import Host
 
-PROGRAMS = ("llama-server", "vllm")
+PROGRAMS = ("llama-server", "vllm", "sglang", "text-generation-launcher", "tritonserver", "ollama")
 """What the engines look for on PATH."""
 _LOOK_AGAIN = 30.0
 """Seconds for which the name, PATH and the driver are taken to be as they were."""
@@ -28,6 +29,8 @@ class Settled:
         self.cpus = 1
         self.found: Mapping[str, str] = {}
         self.driver: str | None = None
+        self.installed = False
+        self.no_units = ""
         self.last: Host | None = None
         self.last_until = float("-inf")
 
@@ -40,6 +43,7 @@ class Settled:
             paths = {name: shutil.which(name, path=path) for name in PROGRAMS}
             self.found = {name: os.path.abspath(path) for name, path in paths.items() if path is not None}
             self.driver = _driver()
+            self.installed, self.no_units = booted.installed(), booted.no_units()
 
 
 _settled = Settled()
@@ -51,17 +55,19 @@ def look() -> Host:
     if _settled.last is not None and now < _settled.last_until:
         return _settled.last
     _settled.refresh(now)
-    memory, available = _memory()
+    total, available = memory()
     _settled.last_until = now + _LAST
     _settled.last = Host(
         name=_settled.name,
         cpus=_settled.cpus,
-        memory=memory,
+        memory=total,
         available=available,
         at=now,
         programs=_settled.found,
         python=sys.executable or "python3",
         driver=_settled.driver,
+        auto="systemd" if _settled.installed else "process",
+        no_units=_settled.no_units,
     )
     return _settled.last
 
@@ -72,7 +78,7 @@ def label(name: str) -> str:
     return text or "local"
 
 
-def _memory() -> tuple[int, int]:
+def memory() -> tuple[int, int]:
     """MemTotal and MemAvailable, bytes; zeros where the kernel does not tell."""
     try:
         fd = os.open("/proc/meminfo", os.O_RDONLY | os.O_CLOEXEC)

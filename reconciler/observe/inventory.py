@@ -10,9 +10,9 @@ import yaml
 from pydantic import BeforeValidator, Field, ValidationError
 
 from reconciler.model.errors import SpecError
-from reconciler.model.kinds import Name, Spec
+from reconciler.model.fields import Name, Size, Spec
 from reconciler.model.observation import Gpu, Host, Maker
-from reconciler.model.quantity import Size, write_size
+from reconciler.model.quantity import write_size
 from reconciler.model.source import Problem
 from reconciler.observe import host
 

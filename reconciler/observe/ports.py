@@ -20,7 +20,7 @@ _RANKS = {
     bytes(16): 1,
 }
 _MESSAGE, _NUMBER = struct.Struct("=IH"), struct.Struct("=I")
-_PORT, _ADDRESS, _INODE = 20, 24, 84  # offsets in an inet_diag_msg, its header of 16 bytes before it
+_PORT, _ADDRESS, _UID, _INODE = 20, 24, 80, 84  # offsets in an inet_diag_msg, its header of 16 bytes before it
 _TABLES = {socket.AF_INET: "/proc/net/tcp", socket.AF_INET6: "/proc/net/tcp6"}
 
 
@@ -31,6 +31,8 @@ class Listener(NamedTuple):
     inode: int
     rank: int
     """Which of several on one port gets a connection to 127.0.0.1: the highest; 0 never does."""
+    uid: int = 0
+    """Whose it is."""
 
 
 def listening() -> frozenset[int] | Unknown:
@@ -60,6 +62,10 @@ def stranger(port: int, pid: int) -> str | Unknown | None:
         return found
     rank = max((listener.rank for listener in found if listener.port == port), default=0)
     wanted = {listener.inode for listener in found if listener.port == port and listener.rank == rank > 0}
+    alone = processes.dynamic_user(pid)
+    if alone is not None:
+        # nothing else has that user; whose a socket is, can be seen where processes may not be looked into
+        wanted -= {listener.inode for listener in found if listener.uid == alone}
     unseen = False
     for member in processes.children(pid):
         if not wanted:
@@ -121,7 +127,8 @@ def _parse(data: bytes, family: socket.AddressFamily, found: list[Listener]) -> 
             raise OSError(errno.EPROTO, "sock_diag did not answer")
         port = int.from_bytes(data[at + _PORT : at + _PORT + 2], "big")
         rank = _RANKS.get(data[at + _ADDRESS : at + _ADDRESS + width], 0)
-        found.append(Listener(port, _NUMBER.unpack_from(data, at + _INODE)[0], rank))
+        uid, inode = (_NUMBER.unpack_from(data, at + where)[0] for where in (_UID, _INODE))
+        found.append(Listener(port, inode, rank, uid))
         at += (length + 3) & ~3
     return True
 
@@ -141,5 +148,5 @@ def _from_proc() -> list[Listener]:
                 words = bytes.fromhex(address.decode())
                 # each word of an address is printed as a number of this machine
                 raw = b"".join(words[i : i + 4][::-1] for i in range(0, len(words), 4))
-                found.append(Listener(int(port, 16), int(fields[9]), _RANKS.get(raw, 0)))
+                found.append(Listener(int(port, 16), int(fields[9]), _RANKS.get(raw, 0), int(fields[7])))
     return found

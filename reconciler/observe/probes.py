@@ -90,6 +90,12 @@ class Prober:
         watch = self._watches.get(slot)
         return (watch.readiness, watch.was_ready) if watch is not None else None
 
+    def rest(self, slot: str) -> None:
+        """Ask nothing until `ask`: one that is falling asleep, or waking, may say too early that it is."""
+        watch = self._watches.get(slot)
+        if watch is not None:
+            watch.rest()
+
     async def ask(self, slot: str) -> None:
         """Find out now whether an instance sleeps; returns when it is known, or known not to be told."""
         watch = self._watches.get(slot)
@@ -115,6 +121,7 @@ class _Watch:
         "_generating",
         "_generation_timer",
         "_prober",
+        "_published",
         "_ready_before",
         "_request",
         "_since",
@@ -154,6 +161,8 @@ class _Watch:
         self._delay = _FIRST
         self._verified = False
         """Whether what listens on its port was seen to be its own."""
+        self._published = launch.container is not None
+        """Whether the container engine holds the port for it, and would not have started it without."""
         self.unanswered = self.not_generated = 0
         """Failures in a row: of probes, of tiny requests."""
         self._asked_at = 0.0
@@ -185,6 +194,11 @@ class _Watch:
         """Ask nothing more."""
         self._closed = True
         self._drop()
+
+    def rest(self) -> None:
+        """Ask nothing until `find_out`."""
+        if self._sleeper is not None:
+            self._drop()
 
     def _drop(self) -> None:
         for pending in (self._timer, self._generation_timer, self._asking, self._generating):
@@ -246,7 +260,7 @@ class _Watch:
         good, detail, reason = answer.good, answer.detail, Reason.ProbeFailing
         if not answer.connected:
             self._verified = False
-        elif not self._verified:
+        elif not self._verified and not self._published:
             good, detail, reason = self._verify(good, detail)
         self.unanswered = 0 if good else self.unanswered + 1
         if good and self._sleeper is not None and self.port is not None:
@@ -262,8 +276,8 @@ class _Watch:
             return
         if not answer.connected:
             self._verified = False
-        told = (first_object(answer.body) or {}).get(self._sleeper.key) if self._sleeper is not None else None
-        if isinstance(told, bool):
+        told = self._sleeper.told(first_object(answer.body) or {}) if self._sleeper is not None else None
+        if told is not None:
             self._asleep = told
         elif answer.status == _NO_SUCH_PATH:
             self._asleep = False  # it cannot be put to sleep at all
@@ -298,15 +312,14 @@ class _Watch:
             self._generation_timer = asyncio.get_running_loop().call_later(seconds, self._generate)
 
     def _generate(self) -> None:
-        allowed, port = self.probe.inference, self.port
-        if allowed is None or port is None:
+        allowed, tiny, port = self.probe.inference, self.probe.tiny, self.port
+        if allowed is None or tiny is None or port is None:
             return
         if not self.was_ready or self.unanswered or self._asleep is not False:
             # it sleeps, or does not even answer its probe: that is being dealt with
             self._generate_in(min(allowed, self.probe.interval))
             return
-        body = {"model": self.probe.model, "prompt": "a", "max_tokens": 1}
-        self._generating = Question(port, post("/v1/completions", port, body), allowed, self._generated)
+        self._generating = Question(port, post(tiny.path, port, dict(tiny.body)), tiny.within, self._generated)
 
     def _generated(self, answer: Answer) -> None:
         self._generating = None
@@ -325,13 +338,13 @@ class _Watch:
         after: Readiness
         if self._asleep:
             after = before if isinstance(before, Asleep) else Asleep(since=now)
-            self.was_ready, self._since, self.not_generated = True, None, 0
+            self._since, self.not_generated = None, 0
         elif self._asleep is None and self.was_ready and failures < max(self.probe.failures, _DOUBTS):
             after = Unknown(reason=detail)
         elif failures == 0 and self._asleep is False:
             if isinstance(before, Ready):
                 return
-            woken = isinstance(before, Asleep | Unknown)
+            woken = isinstance(before, Asleep | Unknown) and self.was_ready
             after = Ready(since=now if self._since is None else self._since, woken=woken)
             self.was_ready, self._since = True, None
         elif self.was_ready:

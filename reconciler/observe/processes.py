@@ -3,6 +3,8 @@
 import os
 from collections.abc import Collection, Iterator
 
+_DYNAMIC = range(61184, 65520)
+"""Users that systemd gives to one unit each."""
 _DEPTH = 64
 """How far up a family tree is followed: a bound, not an expectation."""
 
@@ -33,6 +35,16 @@ def lineage(pid: int) -> tuple[int, int, int] | None:
         return int(parent), int(group), int(session)
     except (OSError, ValueError):
         return None
+
+
+def dynamic_user(pid: int, proc: str = "/proc") -> int | None:
+    """The user that systemd made up for the unit of a process; None where it has another's."""
+    try:
+        with open(f"{proc}/{pid}/status", "rb") as file:
+            uid = next((int(line.split()[1]) for line in file if line.startswith(b"Uid:")), 0)
+    except OSError:
+        return None
+    return uid if uid in _DYNAMIC else None
 
 
 def leader(pid: int, leaders: Collection[int]) -> int | None:

@@ -32,16 +32,22 @@ class Weighing:
         self._headers = headers
         self._clock = clock
         self._wanted: frozenset[str] = frozenset()
+        self._root: str | None = None
         self._known = Weighed()
         self._due = 0.0
 
-    def want(self, sources: Collection[str]) -> None:
-        """Know these, and forget all others. `file:` sources by their absolute path."""
+    def want(self, sources: Collection[str], root: str | None) -> None:
+        """Know these, and forget all others. `file:` sources by their absolute path; `root`: the cache of the Node."""
         wanted = frozenset(sources)
-        if wanted != self._wanted:
-            self._wanted = wanted
-            self._headers.keep({(source, "/") for source in wanted})
+        if (wanted, root) != (self._wanted, self._root):
+            self._wanted, self._root = wanted, root
+            self._headers.keep({(source, "/") for source in wanted}, root)
             self.changed()
+
+    def arrived(self) -> None:
+        """Something has come into the cache. May be called from any thread."""
+        self._headers.arrived()
+        self.changed()
 
     def changed(self) -> None:
         """Another answer has come. May be called from any thread."""
@@ -59,10 +65,11 @@ class Weighing:
         return self._known
 
 
-def weigh(sources: Collection[str], *, within: float) -> dict[str, Weights | Unreadable | Unknown]:
+def weigh(sources: Collection[str], root: str | None, *, within: float) -> dict[str, Weights | Unreadable | Unknown]:
     """Read all of these now, for a command: as many seconds at most, and what has not come by then is Unknown."""
     arrived = threading.Event()
     headers = Headers(clock=time.monotonic, on_change=arrived.set, deadline=within)
+    headers.keep({(source, "/") for source in sources}, root)
     end = time.monotonic() + within
     while True:
         arrived.clear()

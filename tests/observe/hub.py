@@ -171,3 +171,4 @@ def local_hub() -> Generator[LocalHub]:
         hub.released.set()
         server.shutdown()
         server.server_close()
+        hub.files.clear()  # hundreds of megabytes, which a class for each hub would keep for long

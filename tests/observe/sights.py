@@ -1,12 +1,19 @@
 """Instances and launches to look at."""
 
+from reconciler.engines.dialect import openai
 from reconciler.model.observation import Instance, NotReady, Running
 from reconciler.model.plan import Launch, Probe
 
 
 def probe(path: str | None = "/health", *, interval=0.05, timeout=5.0, failures=3, start=60.0, inference=None):
     return Probe(
-        path=path, interval=interval, timeout=timeout, failures=failures, start=start, inference=inference, model="m"
+        path=path,
+        interval=interval,
+        timeout=timeout,
+        failures=failures,
+        start=start,
+        inference=inference,
+        tiny=openai("m", inference) if inference is not None else None,
     )
 
 

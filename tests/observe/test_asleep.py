@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 from reconciler.model.observation import Asleep, Failing, NotReady, Ready, Unknown
 from reconciler.model.plan import Request, Sleeper
@@ -10,7 +11,7 @@ from tests.observe.sights import probe, running
 from tests.observe.watching import HERE, engine, ready, response, scenario, watching
 
 WORD = Request(path="/x", body={}, within=5.0)
-SLEEPER = Sleeper(asleep="/is", key="sleeps", sleep=WORD, wake=WORD, holds=2**30)
+SLEEPER = Sleeper(asleep="/is", key="sleeps", sleep=(WORD,), wake=(WORD,), holds=2**30)
 
 
 def says(asleep: object) -> bytes:
@@ -39,6 +40,26 @@ async def test_one_that_is_found_awake_has_been_ready_since_it_was():
         server.by_path["/is"] = says(False)
         with watching(found(server.port)) as seen:
             assert await seen.until(Ready) == Ready(since=1.0, woken=True)
+
+
+@scenario
+async def test_one_that_cannot_be_asked_tells_it_by_a_mark_that_it_was_given():
+    sleeper = replace(SLEEPER, value="asleep")
+    async with engine() as server:
+        server.by_path["/is"] = says("asleep")
+        with watching(ready(port=server.port, sleeper=sleeper, probe=probe(interval=0.02))) as seen:
+            await seen.until(Asleep)
+            server.by_path["/is"] = says("default")
+            assert (await seen.until(Ready)).woken
+
+
+@scenario
+async def test_a_word_of_another_type_tells_nothing():
+    async with engine() as server:
+        server.by_path["/is"] = says("true")
+        with watching(found(server.port)) as seen:
+            await eventually_async(lambda: server.times("/is") > 1)
+            assert isinstance(seen.now(), Unknown | Failing)
 
 
 @scenario
@@ -148,3 +169,33 @@ async def test_whoever_waits_to_know_is_let_go_when_it_ends():
             await eventually_async(lambda: server.times("/is") > 0)
             seen.prober.end("m/0", 1)
             await waiting
+
+
+@scenario
+async def test_while_it_falls_asleep_or_wakes_it_is_asked_nothing():
+    """It may say that it is awake as soon as it has begun to load."""
+    async with engine() as server, engine() as other:
+        server.by_path["/is"] = other.by_path["/is"] = says(True)
+        with watching(found(server.port)) as seen:
+            seen.prober.watch(found(other.port, slot="n/0"))
+            await seen.until(Asleep)
+            seen.prober.rest("m/0")
+            server.by_path["/is"] = says(False)
+            before, meanwhile = server.times("/is"), other.times("/is")
+            await eventually_async(lambda: other.times("/is") > meanwhile + 5)
+            assert server.times("/is") <= before + 1, "one may have been on its way"
+            assert isinstance(seen.now(), Asleep)
+            await seen.prober.ask("m/0")
+            assert isinstance(seen.now(), Ready)
+
+
+@scenario
+async def test_one_that_has_never_served_is_not_woken_but_ready_for_the_first_time():
+    async with engine() as server:
+        server.by_path["/is"] = response("200 OK", b'{"sleeps": []}', "Content-Type: application/json")
+        instance = running(pid=HERE, port=server.port, sleeper=SLEEPER, probe=probe(interval=0.02))
+        with watching(instance) as seen:
+            await seen.until(Asleep)
+            assert seen.prober.readiness("m/0") == (seen.now(), False)
+            server.by_path["/is"] = response("200 OK", b'{"sleeps": [{}]}', "Content-Type: application/json")
+            assert not (await seen.until(Ready)).woken

@@ -258,7 +258,7 @@ def test_a_card_that_fails_is_unknown_at_first_and_cordoned_in_the_end(library, 
     """One failure may pass: meanwhile nothing is believed. Then it is that card's alone."""
     watch = driver(TWO).watch(library)
     watch.has(TWO + "broken 1 999\n")
-    eventually(lambda: cordons(watch) and cordons(watch)[1, "GPU-b"] == "gpu 1: NVML: Unknown Error, again and again")
+    eventually(lambda: (seen := cordons(watch)) and seen[1, "GPU-b"] == "gpu 1: NVML: Unknown Error, again and again")
     assert cordons(watch)[0, "GPU-a"] == ""
 
 

@@ -8,9 +8,11 @@ from collections.abc import Generator
 from dataclasses import replace
 from http.client import HTTPMessage
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from reconciler import shelf
 from reconciler.model.observation import Unknown
 from reconciler.model.weights import Unreadable, Weights
 from reconciler.observe import headers
@@ -22,6 +24,7 @@ from tests.engines.safetensors_files import LLAMA, header, llama
 from tests.eventually import eventually
 from tests.observe import hub as server
 from tests.observe.hub import LocalHub, local_hub
+from tests.ollama_model import Tag
 
 SHAPE = replace(shapes.SHAPES["llama 1B, tied"], layers=2, vocab=600)
 VALUES, TENSORS = shapes.metadata(SHAPE), shapes.tensors(SHAPE)
@@ -36,11 +39,19 @@ def hub() -> Generator[LocalHub]:
         yield made
 
 
+NOWHERE = shelf.Place(hub="/nowhere", ours="/nowhere", ollama="/nowhere")
+
+
+def at(cache: Path) -> shelf.Place:
+    return shelf.Place(hub=str(cache), ours=str(cache / "ours"), ollama=str(cache / "ollama"))
+
+
 def ask(
-    source: str, directory: object = "/", *, at: LocalHub | None = None, deadline: float = 20.0, **more: str
+    source: str, directory: object = "/", *, at: LocalHub | None = None, deadline: float = 20.0, **more: Any
 ) -> Known:
     base = at.base if at is not None else "http://127.0.0.1:1"
-    endpoint = Hub(**{"endpoint": base, "modelscope": base, "cache": "/nowhere", "ollama": "/nowhere", **more})
+    given: dict[str, Any] = {"endpoint": base, "modelscope": base, "cache": NOWHERE, "ollama": (), **more}
+    endpoint = Hub(**given)
     return headers.read(source, str(directory), deadline=deadline, hub=endpoint)
 
 
@@ -211,11 +222,11 @@ def fetched(cache: Path, name: str, data: bytes, *, refs: str = COMMIT) -> Path:
 def test_what_is_in_the_cache_of_the_hub_is_not_asked_for(hub: LocalHub, tmp_path: Path) -> None:
     fetched(tmp_path, "dir/a.gguf", BODY)
     for source in ("hf:org/repo/dir/a.gguf", f"hf:org/repo@{COMMIT}/dir/a.gguf"):
-        assert weights(ask(source, at=hub, cache=str(tmp_path))).total == TOTAL
+        assert weights(ask(source, at=hub, cache=at(tmp_path))).total == TOTAL
     assert hub.asked == []
     (tmp_path / "models--org--repo" / "a.gguf").write_bytes(BODY)
     for source in ("hf:org/repo@other/dir/a.gguf", "hf:org/repo/b.gguf", "hf:org/repo/../../a.gguf"):
-        assert "404" in why(ask(source, at=hub, cache=str(tmp_path)))
+        assert "404" in why(ask(source, at=hub, cache=at(tmp_path)))
     assert len(hub.asked) == 3
 
 
@@ -227,7 +238,7 @@ def test_a_repository_that_is_fetched_in_part_is_asked_for(hub: LocalHub, tmp_pa
     far = {"config.json": LLAMA, "m-1.safetensors": first, "m-2.safetensors": second}
     for name, data in {**far, "model.safetensors.index.json": index}.items():
         hub.put("org/repo", name, data)
-    source, cache = "hf:org/repo", str(tmp_path)
+    source, cache = "hf:org/repo", at(tmp_path)
     for name, data in (
         ("m-1.safetensors", first),
         ("config.json", json.dumps(LLAMA).encode()),
@@ -248,8 +259,33 @@ def test_a_cache_that_names_no_commit_is_passed_over(hub: LocalHub, tmp_path: Pa
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "a.gguf").write_bytes(BODY)
     hub.put("org/repo", "a.gguf", BODY)
-    assert weights(ask("hf:org/repo/a.gguf", at=hub, cache=str(tmp_path))).total == TOTAL
+    assert weights(ask("hf:org/repo/a.gguf", at=hub, cache=at(tmp_path))).total == TOTAL
     assert hub.asked
+
+
+@pytest.mark.parametrize("source", ["hf:org/x-GGUF", "modelscope:org/x-GGUF", "https://h/a.gguf", "hf:org/x@v1/a.gguf"])
+def test_what_was_fetched_is_read_where_it_lies_and_nobody_is_asked(hub: LocalHub, tmp_path: Path, source: str) -> None:
+    file = tmp_path / "a.gguf"
+    file.write_bytes(BODY)
+    place = shelf.place(str(tmp_path))
+    folder = shelf.directory(place, f"{source}/*.gguf" if source.endswith("GGUF") else source)
+    Path(folder).mkdir(parents=True)
+    shelf.write_whole(folder, shelf.Whole(source=source, path=str(file), revision="", files=()))
+    assert weights(ask(source, at=hub, cache=place)).total == TOTAL
+    assert hub.asked == []
+
+
+def test_what_could_not_be_read_is_looked_for_again_once_something_came(hub: LocalHub, tmp_path: Path) -> None:
+    observer = Headers(clock=Clock(), hub=Hub(endpoint=hub.base))
+    observer.keep({("hf:org/repo/a.gguf", "/")}, str(tmp_path))
+
+    def look() -> Known | None:
+        return observer.look("hf:org/repo/a.gguf", "/")
+
+    assert isinstance(eventually(look), Unknown)
+    fetched(tmp_path / "hub", "a.gguf", BODY)
+    observer.arrived()
+    weights(eventually(lambda: found if isinstance(found := look(), Weights) else None))
 
 
 DIGEST = "sha256:" + "ab" * 32
@@ -281,10 +317,30 @@ def layers(*digests: object) -> dict[str, object]:
     ],
 )
 def test_what_ollama_has_pulled_is_read_in_its_store(tmp_path: Path, source: str, name: str) -> None:
-    missing = why(ask(source, ollama=str(tmp_path)))
-    assert missing == f"cannot read {source}: it is not in {tmp_path}; pull it with ollama, or write memory"
-    pulled(tmp_path, name, layers(DIGEST))
-    assert weights(ask(source, ollama=str(tmp_path))).total == TOTAL
+    pulled(tmp_path / "second", name, layers(DIGEST))
+    stores = (str(tmp_path / "first"), str(tmp_path / "second"))
+    assert weights(ask(source, ollama=stores)).total == TOTAL
+
+
+def test_newer_ollamas_keep_manifests_elsewhere(tmp_path: Path) -> None:
+    pulled(tmp_path, "registry.ollama.ai/library/qwen3/4b", layers(DIGEST))
+    (tmp_path / "manifests").rename(tmp_path / "manifests-v2")
+    assert weights(ask("ollama:qwen3:4b", ollama=(str(tmp_path),))).total == TOTAL
+
+
+def test_what_no_store_has_is_read_of_its_registry(hub: LocalHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_REGISTRY", hub.base)
+    assert why(ask("ollama:tiny")) == "cannot read ollama:tiny: HTTP 404; check the name and the revision"
+    hub.files.update(Tag(gguf=BODY).served)
+    assert weights(ask("ollama:tiny")).total == TOTAL
+    assert hub.sent < len(BODY)
+
+
+@pytest.mark.parametrize("manifest", [b"{", b'{"layers": []}'], ids=range(2))
+def test_a_registry_without_a_gguf_is_told(hub: LocalHub, monkeypatch: pytest.MonkeyPatch, manifest: bytes) -> None:
+    monkeypatch.setenv("OLLAMA_REGISTRY", hub.base)
+    hub.files["/v2/library/tiny/manifests/latest"] = manifest
+    assert why(ask("ollama:tiny")) == "ollama:tiny: its manifest is none of one GGUF"
 
 
 @pytest.mark.parametrize(
@@ -308,17 +364,17 @@ def test_what_ollama_has_pulled_is_read_in_its_store(tmp_path: Path, source: str
 )
 def test_a_manifest_leads_nowhere_but_to_a_blob(tmp_path: Path, manifest: object) -> None:
     pulled(tmp_path, "registry.ollama.ai/library/qwen3/4b", manifest)
-    assert why(ask("ollama:qwen3:4b", ollama=str(tmp_path))).endswith("it is no manifest of one GGUF; write memory")
+    assert why(ask("ollama:qwen3:4b", ollama=(str(tmp_path),))).endswith("it is no manifest of one GGUF; write memory")
 
 
 @pytest.mark.parametrize("name", ["../../x", "a/b/c/d", "..", "a//b", "a:..", "/etc/passwd"])
 def test_a_name_leads_nowhere_but_to_a_manifest(tmp_path: Path, name: str) -> None:
-    assert "it is no name of a model" in why(ask(f"ollama:{name}", ollama=str(tmp_path)))
+    assert "it is no name of a model" in why(ask(f"ollama:{name}", ollama=(str(tmp_path),)))
 
 
 def test_what_ollama_pulls_later_is_seen(tmp_path: Path) -> None:
     clock = Clock()
-    observer = Headers(clock=clock, hub=Hub(ollama=str(tmp_path)), interval=60.0)
+    observer = Headers(clock=clock, hub=Hub(ollama=(str(tmp_path),)), interval=60.0)
 
     def look() -> Known | None:
         return observer.look("ollama:qwen3", "/")
@@ -427,9 +483,7 @@ def test_what_is_passed_over_is_not_fetched_where_the_server_knows_ranges(hub: L
 
 def test_nobody_there_and_what_is_not_understood_is_told() -> None:
     assert why(ask("hf:org/repo/a.gguf")).startswith("cannot read hf:org/repo/a.gguf: ")
-    assert "no http address" in why(
-        headers.read("hf:o/r/a.gguf", "/", hub=Hub(endpoint="file:///etc", cache="/nowhere"))
-    )
+    assert "no http address" in why(headers.read("hf:o/r/a.gguf", "/", hub=Hub(endpoint="file:///etc", cache=NOWHERE)))
 
 
 # in the daemon
@@ -488,7 +542,7 @@ def test_a_file_is_read_again_only_when_it_changed(tmp_path: Path) -> None:
 
 def test_what_is_far_away_is_asked_for_once_and_after_a_failure_ever_later(hub: LocalHub) -> None:
     clock = Clock()
-    observer = Headers(clock=clock, hub=Hub(endpoint=hub.base, cache="/nowhere"))
+    observer = Headers(clock=clock, hub=Hub(endpoint=hub.base, cache=NOWHERE))
 
     def look() -> Known | None:
         return observer.look("hf:org/repo/a.gguf", "/")
@@ -512,7 +566,7 @@ def test_a_reading_that_hangs_is_unknown_after_the_deadline_and_keeps_nobody_wai
 ) -> None:
     hub.way = server.hang
     clock = Clock()
-    observer = Headers(clock=clock, hub=Hub(endpoint=hub.base, cache="/nowhere"), deadline=30.0)
+    observer = Headers(clock=clock, hub=Hub(endpoint=hub.base, cache=NOWHERE), deadline=30.0)
     assert observer.look("hf:org/repo/a.gguf", "/") is None
     eventually(lambda: hub.asked)
     gguf_files.write(tmp_path / "a.gguf", VALUES, TENSORS)
@@ -533,6 +587,6 @@ def test_more_sources_than_threads_are_all_read(tmp_path: Path) -> None:
         return None not in answers
 
     eventually(known)
-    observer.keep({("file:0.gguf", str(tmp_path))})
+    observer.keep({("file:0.gguf", str(tmp_path))}, None)
     assert observer.look("file:0.gguf", str(tmp_path)) is not None
     assert observer.look("file:1.gguf", str(tmp_path)) is None

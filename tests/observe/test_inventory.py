@@ -70,7 +70,7 @@ machines = st.builds(
 
 
 @given(machine=machines)
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @example(machine=Inventory(node="0", memory=1, driver="null", gpus=()))
 def test_what_is_written_is_read_as_the_same(machine):
     """Whatever a driver calls its cards, whatever a machine is called."""

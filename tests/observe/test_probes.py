@@ -1,7 +1,6 @@
 """Readiness by real servers on real ports, asked by the real prober."""
 
 import resource
-import select
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ import pytest
 from reconciler.asking import Answer, Question, ask, get, post
 from reconciler.model.observation import Failing, NotReady, Ready, Unknown
 from reconciler.model.status import Reason
+from reconciler.ready import readable
 from tests.eventually import eventually_async
 from tests.observe.sights import probe, running
 from tests.observe.watching import HERE, LOADING, engine, free_port, ready, response, scenario, watching
@@ -280,7 +280,7 @@ async def test_an_answer_that_came_while_this_process_was_blocked_counts():
             question = Question(port, get("/limits", port), 0.2, answers.append)
             due = time.monotonic() + 0.2
             assert question._sock
-            assert select.select([question._sock], [], [], 20)[0]
+            assert readable(question._sock.fileno(), 20)
             while time.monotonic() < due:
                 pass
             await eventually_async(lambda: answers)
@@ -328,7 +328,11 @@ async def test_a_tiny_request_proves_that_it_still_infers():
         with watching(running(pid=HERE, port=server.port, probe=settings)) as seen:
             await seen.until(Failing)
             assert seen.now().detail == "a tiny request got 500 Internal Server Error"
-            assert ("POST", "/v1/completions", '{"model": "m", "prompt": "a", "max_tokens": 1}') in server.asked
+            assert (
+                "POST",
+                "/v1/completions",
+                '{"model": "m", "prompt": "are you there?", "max_tokens": 1}',
+            ) in server.asked
             await eventually_async(lambda: getattr(seen.now(), "failures", 0) >= 3)
             server.by_path.clear()
             await seen.until(Ready)

@@ -28,7 +28,7 @@ def test_what_is_wanted_is_read_beside_the_passes_and_then_known(demo_gguf: Path
     headers = Headers(clock=time.monotonic, on_change=came.set)
     weighing = Weighing(headers, time.monotonic)
     source = f"file:{demo_gguf}"
-    weighing.want({source})
+    weighing.want({source}, None)
     assert weighing() in (Weighed(reading=frozenset({source})), weighing())
     eventually(came.is_set, what="its header was read")
     weighing.changed()
@@ -40,9 +40,9 @@ def test_what_is_wanted_is_read_beside_the_passes_and_then_known(demo_gguf: Path
 def test_what_is_no_longer_wanted_is_forgotten(demo_gguf: Path) -> None:
     """A fleet of yesterday costs nothing today."""
     weighing = Weighing(Headers(clock=time.monotonic), time.monotonic)
-    weighing.want({f"file:{demo_gguf}"})
+    weighing.want({f"file:{demo_gguf}"}, None)
     weighing()
-    weighing.want(set())
+    weighing.want(set(), None)
     assert weighing() == Weighed()
 
 
@@ -50,6 +50,6 @@ def test_a_command_waits_for_all_of_them(demo_gguf: Path, tmp_path: Path) -> Non
     """What is no model is told in words."""
     broken = tmp_path / "broken.gguf"
     broken.write_bytes(b"GGUF but no more")
-    found = weigh({f"file:{demo_gguf}", f"file:{broken}"}, within=10.0)
+    found = weigh({f"file:{demo_gguf}", f"file:{broken}"}, None, within=10.0)
     assert isinstance(found[f"file:{demo_gguf}"], Weights)
     assert isinstance(found[f"file:{broken}"], Unreadable | Unknown)
