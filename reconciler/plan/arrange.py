@@ -177,7 +177,7 @@ class Arrangement:
     def _short(self, slot: str, workload: Workload, size: Size) -> str:
         """Why no machine has the host memory that a slot needs."""
         draft, answer = self.draft, self.refused.get(slot, self.answer)
-        wish = f"needs {print_size(size.host)} of host memory{_basis(size.host_basis, size.within)}"
+        wish = f"needs {print_size(size.host)} of host memory{_basis(size.host_basis, size)}"
         if workload.spec.preemption == "never":
             wish += ", and takes from nobody (preemption: never)"
         words: list[str] = []
@@ -235,13 +235,14 @@ def _amount(size: Size, workload: Workload) -> str:
     """How much of each GPU, and how that is known where its file does not say it."""
     if size.memory is None:
         return "to itself (as its memory is not known: declare it to share)" if workload.needs.share else "to itself"
-    return f"with {print_size(size.memory)} free{_basis(size.basis, size.within)}"
+    return f"with {print_size(size.memory)} free{_basis(size.basis, size)}"
 
 
-def _basis(basis: Basis, within: float | None) -> str:
-    """How a figure is known, where its file does not say it: ` (estimated ±8 %)`."""
-    if basis == "estimated" and within is not None:
-        return f" (estimated ±{within * 100:.0f} %)"
+def _basis(basis: Basis, size: Size) -> str:
+    """How a figure is known, where its file does not say it: ` (estimated ±8 %: context 8192, as none is declared)`."""
+    if basis == "estimated" and size.within is not None:
+        assumed = f": {', '.join(size.notes)}" if size.notes else ""
+        return f" (estimated ±{size.within * 100:.0f} %{assumed})"
     return f" ({basis})" if basis in ("measured", "estimated") else ""
 
 

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 
 from reconciler import engines
 from reconciler.engines import headers
-from reconciler.model.fleet import Workload, split_slot
+from reconciler.model.container import RuntimeName
+from reconciler.model.fleet import Workload
 from reconciler.model.kinds import Node
 from reconciler.model.observation import Exited, Observation, Unknown
 from reconciler.model.plan import Size, Strikes
+from reconciler.model.slots import split_slot
 from reconciler.model.status import Reason
 from reconciler.plan import weights
 from reconciler.plan.placement import labelled
@@ -18,9 +20,9 @@ def barred(
     slot: str, workload: Workload, observation: Observation, nodes: Mapping[str, Node], size: Size
 ) -> NoRoom | None:
     """Why a slot could not be started even on GPUs that are free; None if it could. The GPUs must be known."""
-    reading = being_read(workload, observation)
-    if reading is not None:
-        return reading
+    waits = unseen(workload.under(observation.host.auto), observation) or being_read(workload, observation)
+    if waits is not None:
+        return waits
     machines = labelled(workload.needs, nodes)
     if isinstance(machines, NoRoom):
         return machines
@@ -44,8 +46,14 @@ def barred(
     if isinstance(made, engines.Refusal):
         return NoRoom(reason=made.reason, detail=made.detail)
     if weights.lacks(workload, observation, first):
-        return NoRoom(reason=Reason.NotFetched, detail="its weights are not here yet")
+        return NoRoom(reason=Reason.NotFetched, detail="what it needs is not here yet")
     return None
+
+
+def unseen(runtime: RuntimeName, observation: Observation) -> NoRoom | None:
+    """That nothing is started there, as what runs there cannot be seen."""
+    why = observation.unseen.get(runtime)
+    return NoRoom(reason=Reason.Unknown, detail=why) if why is not None else None
 
 
 def being_read(workload: Workload, observation: Observation) -> NoRoom | None:

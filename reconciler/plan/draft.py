@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from reconciler.model.fleet import Fleet, Needs, Workload, slot, split_slot
+from reconciler.model.fleet import Fleet, Needs, Workload
 from reconciler.model.kinds import Node
 from reconciler.model.memory import Memory
 from reconciler.model.observation import (
@@ -20,6 +20,7 @@ from reconciler.model.observation import (
     Wish,
 )
 from reconciler.model.plan import Launch, Size, Sleep, Start, Stop, Wake
+from reconciler.model.slots import slot, split_slot
 from reconciler.model.status import Reason
 from reconciler.plan.attaching import suits
 from reconciler.plan.barred import barred
@@ -368,8 +369,8 @@ class Draft:
         if instance is None or not isinstance(instance.phase, Running):
             return 0
         phase, wish = instance.phase, self.demand.get(name, Wish())
-        worth = 1000 * (1.0 + phase.took) / (1.0 + self.turns.lull(text))
-        return max(0, int(worth) + 1000 * wish.in_flight - index)  # of replicas that are alike the last one
+        worth = 1000 * (1.0 + phase.took) / (1.0 + self.turns.lull(text)) + 1000 * wish.in_flight.get(text, 0)
+        return max(0, int(worth) - index)  # of replicas that are alike the last one
 
 
 def _doubtful(instance: Instance) -> bool:

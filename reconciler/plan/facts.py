@@ -3,17 +3,19 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from reconciler.model.fleet import Workload, slot, split_slot
+from reconciler.model.fleet import Workload
 from reconciler.model.kinds import Node
 from reconciler.model.memory import Failure, Memory
 from reconciler.model.observation import Demand, Gpu, Instance, Observation, Running, Unknown
-from reconciler.model.plan import Launch, Sleep
+from reconciler.model.plan import Launch, Sleep, Wake
+from reconciler.model.slots import slot, split_slot
 from reconciler.plan import scaling
 from reconciler.plan.arrange import Arrangement
 from reconciler.plan.cards import Stock, holding, stock
 from reconciler.plan.hosts import Ram, held, rams
 from reconciler.plan.placement import Room
 from reconciler.plan.rollout import Rollout
+from reconciler.plan.weights import is_here
 
 
 @dataclass(slots=True)
@@ -88,6 +90,8 @@ class Facts:
 
     def holding(self, instance: Instance) -> Launch:
         """Its launch with what it takes now: less than promised while it sleeps."""
+        if isinstance(self.memory.in_flight.get(instance.slot), Wake):
+            return instance.launch
         return holding(instance, self.cards(), self.now)
 
     def slots_beyond(self, name: str, count: int, declared: int, leftovers: Iterable[str]) -> list[str]:
@@ -111,10 +115,14 @@ class Facts:
         return instance.digest != workload.digest or not isinstance(instance.phase, Running)
 
     def startable(self, slot: str, workload: Workload) -> Workload:
-        """Without adapters that its engine could not attach: started with one of them, it would not start at all."""
+        """Without adapters that are not here, or could not be attached: with one of them it would not start at all."""
         refusals = self.memory.refusals.get(slot, {})
         adapters = workload.adapters
-        good = {name: source for name, source in adapters.items() if not _refused(refusals.get(name), source)}
+        good = {
+            name: source
+            for name, source in adapters.items()
+            if not _refused(refusals.get(name), source) and is_here(source, self.observation)
+        }
         return workload if good == adapters else replace(workload, adapters=good)
 
     def cordoned(self, launch: Launch) -> str:

@@ -18,15 +18,16 @@ def with_failure(memory: Memory, action: Action, *, at: float, reason: Reason, d
     known = memory.failures if adapter is None else memory.refusals.get(slot, {})
     key = slot if adapter is None else adapter
     earlier = known.get(key)
+    again = earlier is not None and earlier.detail == detail
     failure = Failure(
         at=at,
         count=earlier.count + 1 if earlier is not None else 1,
         reason=reason,
         detail=detail,
-        digest=_tried(action),
+        digest=tried(action),
         action=action.kind,
+        again=again,
     )
-    again = earlier is not None and earlier.detail == detail
     now_known = {**known, key: failure}
     if adapter is None:
         return replace(memory, failures=now_known), again
@@ -47,7 +48,8 @@ def without(mapping: Mapping[str, T], key: str) -> Mapping[str, T]:
     return {other: value for other, value in mapping.items() if other != key} if key in mapping else mapping
 
 
-def _tried(action: Action) -> str:
+def tried(action: Action) -> str:
+    """What of the fleet an action tries: what `Failure.digest` is of."""
     match action:
         case Attach(launch=launch) | Detach(launch=launch):
             return launch.adapters.get(action.adapter, "")

@@ -1,35 +1,48 @@
-"""Weights that are not here yet: fetched first, a few at a time and by priority, and cancelled once unneeded."""
+"""Weights and images that are not here yet: fetched first, few at a time, by priority, cancelled once unneeded."""
 
 from collections.abc import Iterable, Iterator
 
 from reconciler import engines
+from reconciler.engines.dialect import scheme
+from reconciler.model.fields import SecretRef
 from reconciler.model.fleet import Fleet, Workload
-from reconciler.model.kinds import Model, SecretRef
+from reconciler.model.kinds import Cache, Model
 from reconciler.model.observation import Unknown
 from reconciler.model.plan import Blocked, Cancel, Fetch
 from reconciler.model.status import Reason
 from reconciler.model.stored import Absent, Fetching, Looking
 from reconciler.model.weights import Weights
-from reconciler.plan import backoff
+from reconciler.plan import backoff, weights
 from reconciler.plan.facts import Facts
-from reconciler.plan.weights import how_far
 from reconciler.plan.words import several
 
 AT_ONCE = 2
 """Sources that are fetched at once: one alone rarely fills the line, and many would all be late."""
+_TOKENS = {"hf": "HF_TOKEN", "modelscope": "MODELSCOPE_API_TOKEN"}
+"""Hubs that are shown a token, and the variable that holds it."""
 
 
 def lacking(slot: str, workload: Workload, facts: Facts) -> Fetch | Blocked:
-    """What is done about weights that are not here, or why nothing can be done now."""
-    source = engines.fetched(workload) or ""
+    """What is done about what is not here, or why nothing can be done now."""
+    waits: list[Blocked] = []
+    for source in weights.lacks(workload, facts.observation):
+        found = fetch(slot, workload, source, facts)
+        if isinstance(found, Fetch):
+            return found
+        waits.append(found)
+    return waits[0] if waits else Blocked(subject=slot, reason=Reason.NotFetched, detail="what it needs is not here")
+
+
+def fetch(slot: str, workload: Workload, source: str, facts: Facts) -> Fetch | Blocked:
+    """What is done about one source that is not here."""
     match facts.observation.sources.get(source):
         case Fetching() as fetching:
-            detail = f"fetching {source}{how_far(fetching)}"
+            detail = f"fetching {source}{weights.how_far(fetching)}"
             return Blocked(subject=slot, reason=Reason.Fetching, detail=detail)
         case Unknown(reason=why):
             return Blocked(subject=slot, reason=Reason.Unknown, detail=f"{why}; {source} is not fetched until it can")
         case Looking():
-            return Blocked(subject=slot, reason=Reason.Waiting, detail=f"{source} is looked for in the cache")
+            return Blocked(subject=slot, reason=Reason.Waiting, detail=f"{source} is looked for")
         case Absent(failure=failure):
             pass
         case _:
@@ -54,18 +67,31 @@ def lacking(slot: str, workload: Workload, facts: Facts) -> Fetch | Blocked:
         cache=cache.path if cache is not None else None,
         limit=cache.size if cache is not None else None,
         size=weighed.total if isinstance(weighed, Weights) else None,
-        token=_token(workload, source) or (cache.token if cache is not None else None),
+        token=_token(workload, source, cache),
         reason=Reason.NotFetched,
         detail=detail,
     )
 
 
+def needs(fleet: Fleet) -> dict[str, tuple[str, ...]]:
+    """By source that has to be here, the workloads that are declared with it."""
+    found: dict[str, list[str]] = {}
+    for name, workload in sorted(fleet.workloads.items()):
+        for source in engines.fetched(workload):
+            found.setdefault(source, []).append(name)
+    return {source: tuple(names) for source, names in found.items()}
+
+
 def unneeded(fleet: Fleet, facts: Facts) -> Iterator[Cancel]:
-    """Fetches of which no model says any more that it needs them."""
+    """Fetches of which nothing declared says any more that it needs them."""
     underway = {source: stored for source, stored in facts.observation.sources.items() if isinstance(stored, Fetching)}
     if not underway or fleet.missing is not None or fleet.problems:
         return  # what cannot be read may need it
-    needed = {engines.fetched(workload) for workload in fleet.workloads.values()}
+    needed = {
+        source
+        for workload in fleet.workloads.values()
+        for source in (*engines.required(workload), *engines.fetched(workload))
+    }
     cache = facts.nodes[""].cache
     for source, fetching in sorted(underway.items()):
         if source not in needed and fetching.slot not in facts.memory.in_flight:
@@ -74,7 +100,7 @@ def unneeded(fleet: Fleet, facts: Facts) -> Iterator[Cancel]:
                 source=source,
                 cache=cache.path if cache is not None else None,
                 reason=Reason.NotInFleet,
-                detail="no model needs it any more",
+                detail="nothing declared needs it any more",
             )
 
 
@@ -85,9 +111,9 @@ def _underway(facts: Facts) -> set[str]:
     return found | facts.fetches | {action.source for action in actions if isinstance(action, Fetch)}
 
 
-def _token(workload: Workload, source: str) -> str | SecretRef | None:
-    """What its own file gives it to show the hub."""
-    spec = workload.spec
-    if not isinstance(spec, Model) or source.startswith("https:"):
+def _token(workload: Workload, source: str, cache: Cache | None) -> str | SecretRef | None:
+    """What it is given to show the hub: by its own file, else by the Node's. No other place is shown any."""
+    spec, name = workload.spec, _TOKENS.get(scheme(source))
+    if not isinstance(spec, Model) or name is None:
         return None
-    return spec.env.get("HF_TOKEN" if source.startswith("hf:") else "MODELSCOPE_API_TOKEN")
+    return spec.env.get(name) or (cache.token if cache is not None else None)

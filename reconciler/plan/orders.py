@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from reconciler.model.fleet import Fleet, split_slot
+from reconciler.model.fleet import Fleet
 from reconciler.model.memory import Memory, Override
 from reconciler.model.observation import Instance, Observation, Unknown
 from reconciler.model.plan import Plan
+from reconciler.model.slots import split_slot
 from reconciler.model.status import Reason
 from reconciler.plan.scaling import paused, wanted
+from reconciler.plan.words import let_go
 
 MOST = 1000
 """Replicas that one workload may be scaled to."""
@@ -51,8 +53,10 @@ def restart(memory: Memory, fleet: Fleet, observation: Observation, name: str, i
     refused = _known(fleet, name)
     if refused is not None:
         return refused
+    if memory.paused:
+        return Refused(says=f"cannot restart {name} while the fleet is paused; `holdfast resume` first")
     if paused(fleet.workloads[name], memory):
-        return Refused(says=f"cannot restart {name} while it is paused; `holdfast resume {name}` first")
+        return Refused(says=f"cannot restart {name} while it is paused; {let_go(fleet.workloads[name])} first")
     instances: Mapping[str, Instance] = {}
     if not isinstance(observation.instances, Unknown):
         instances = observation.instances
@@ -74,8 +78,10 @@ def stop(memory: Memory, fleet: Fleet, name: str) -> Order | Refused:
     refused = _known(fleet, name)
     if refused is not None:
         return refused
+    if memory.paused:
+        return Refused(says=f"cannot stop {name} while the fleet is paused; `holdfast resume` first")
     if paused(fleet.workloads[name], memory):
-        return Refused(says=f"cannot stop {name} while it is paused; `holdfast resume {name}` first")
+        return Refused(says=f"cannot stop {name} while it is paused; {let_go(fleet.workloads[name])} first")
     override = replace(memory.overrides.get(name, Override()), stopped=True)
     says = f"{name} will be stopped, and stays stopped until `holdfast resume {name}`"
     return Order(memory=_override(memory, name, override), says=says)
@@ -97,13 +103,34 @@ def resume(memory: Memory, fleet: Fleet, name: str) -> Order | Refused:
         return refused
     override = memory.overrides.get(name, Override())
     if fleet.workloads[name].paused:
-        workload = fleet.workloads[name]
-        where = f"{workload.source.path}:{workload.source.line}"
-        return Refused(says=f"cannot resume {name}: its file pauses it; remove `paused: true` at {where}")
+        return Refused(says=f"cannot resume {name}: its file pauses it; {let_go(fleet.workloads[name])}")
     if not override.paused and not override.stopped:
         return Order(memory=memory, says=f"{name} was neither paused nor stopped")
     resumed = replace(override, paused=False, stopped=False)
-    return Order(memory=_override(memory, name, resumed), says=f"{name} goes on as its file says")
+    says = f"{name} goes on as its file says{not_yet(memory)}"
+    return Order(memory=_override(memory, name, resumed), says=says)
+
+
+def pause_fleet(memory: Memory) -> Order:
+    """Do nothing at all: what runs goes on running, and what would be done is only shown."""
+    says = "the fleet is paused: what runs goes on, nothing is started, stopped or fetched until `holdfast resume`"
+    return Order(memory=replace(memory, paused=True), says=says)
+
+
+def resume_fleet(memory: Memory) -> Order:
+    """Take back a pause of the whole fleet; workloads that are paused themselves stay so."""
+    says = "the fleet goes on as its files say" if memory.paused else "the fleet was not paused"
+    return Order(memory=replace(memory, paused=False), says=says)
+
+
+def not_yet(memory: Memory) -> str:
+    """What is added to a promise while the fleet is paused."""
+    return ", once the fleet is resumed" if memory.paused else ""
+
+
+def only_shown(memory: Memory) -> str:
+    """What is added to the promise of a look while the fleet is paused."""
+    return "; the fleet is paused: what there is to do is only shown, until `holdfast resume`" if memory.paused else ""
 
 
 def scale(memory: Memory, fleet: Fleet, name: str, replicas: int | None) -> Order | Refused:
@@ -124,7 +151,7 @@ def scale(memory: Memory, fleet: Fleet, name: str, replicas: int | None) -> Orde
         says = f"{name} runs as many replicas as its file says: {count}"
     else:
         says = f"{name} will run {count} {'replica' if count == 1 else 'replicas'} until its file says another number"
-    return Order(memory=changed, says=says)
+    return Order(memory=changed, says=says + not_yet(memory))
 
 
 def consent(memory: Memory, plan: Plan) -> Order:
@@ -132,5 +159,5 @@ def consent(memory: Memory, plan: Plan) -> Order:
     names = [blocked.subject for blocked in plan.blocked if blocked.reason is Reason.PruneNeedsConsent]
     if not names:
         return Order(memory=memory, says="nothing waits for consent")
-    says = f"{', '.join(names)} will be stopped and forgotten"
+    says = f"{', '.join(names)} will be stopped and forgotten{not_yet(memory)}"
     return Order(memory=replace(memory, consents=memory.consents | frozenset(names)), says=says)

@@ -6,12 +6,13 @@ What differs is what is looked at: a slot that carries the right digest and is h
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from reconciler.model.fleet import Fleet, Workload, slot, split_slot
+from reconciler.model.fleet import Fleet, Workload
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Demand, Exited, Instance, Observation, Ready, Recorded, Running, Unknown
 from reconciler.model.plan import Action, Blocked, Plan, Start
+from reconciler.model.slots import slot, split_slot
 from reconciler.model.status import Reason
-from reconciler.plan import fetches, prune, scaling
+from reconciler.plan import fetches, pausing, prune, scaling
 from reconciler.plan.arrange import Arrangement, arrange
 from reconciler.plan.backoff import HEALTHY_AFTER
 from reconciler.plan.draft import Draft
@@ -19,12 +20,19 @@ from reconciler.plan.facts import Facts
 from reconciler.plan.rollout import Rollout, rollout
 from reconciler.plan.scaling import Wanted, paused, wanted
 from reconciler.plan.slots import Decision, Later, Removal, decide
+from reconciler.plan.words import let_go
 
 NO_ROOM = frozenset({Reason.NoFreeGpu, Reason.NoFreeMemory, Reason.PortTaken, Reason.NoFreePort, Reason.Unknown})
 
 
 def plan(fleet: Fleet, observation: Observation, demand: Demand, memory: Memory, now: float) -> Plan:
     """What to do now. `now` is seconds of CLOCK_MONOTONIC."""
+    decided = _decided(fleet, observation, demand, memory, now)
+    return pausing.held_back(decided, now) if memory.paused else decided
+
+
+def _decided(fleet: Fleet, observation: Observation, demand: Demand, memory: Memory, now: float) -> Plan:
+    """What is to do, whether or not it may be done."""
     instances = observation.instances
     if isinstance(instances, Unknown):
         detail = f"cannot see what runs: {instances.reason}; nothing is started or stopped until it can be seen"
@@ -207,7 +215,7 @@ def _decide(verdict: _Verdict, name: str, leftovers: Iterable[str]) -> None:
     if paused(workload, facts.memory):
         slots = [slot(name, index) for index in range(count)]
         if extra or any(text not in facts.instances or facts.owes(text, workload) for text in slots):
-            detail = "paused: nothing is done to it; to go on, `holdfast resume` it or remove paused from its file"
+            detail = f"paused: nothing is done to it; to go on, {let_go(workload)}"
             verdict.add(Blocked(subject=name, reason=Reason.Paused, detail=detail))
         return
     turn = facts.rollouts.get(name)
@@ -306,7 +314,7 @@ def _forgiven_at(instance: Instance, digest: str) -> float | None:
 
 def _asked_about(fleet: Fleet, memory: Memory, demand: Demand) -> set[str]:
     """Workloads about which memory or clients have something to say."""
-    names = {*memory.overrides, *demand}
+    names = {*memory.overrides, *(name for name in demand if scaling.follows(fleet.workloads.get(name)))}
     by_slot = (memory.restarts, memory.draining, memory.failures, memory.lulls)
     names.update(split_slot(text)[0] for slots in by_slot for text in slots)
     return names & fleet.workloads.keys()

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from reconciler.model.fleet import Fleet, split_slot
+from reconciler.model.fleet import Fleet
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Instance
 from reconciler.model.plan import Blocked
+from reconciler.model.slots import split_slot
 from reconciler.model.status import Reason
 
 SMALL = 4

@@ -18,11 +18,11 @@ PASSES = 64
 def road(fleet: Fleet, observation: Observation, demand: Demand, memory: Memory, now: float) -> tuple[Plan, ...]:
     """What would be done, pass by pass, until nothing is left to do. The last plan has no actions.
 
-    Times of waiting are taken as passed, actions in flight as done, fetches as successful.
+    Times of waiting are taken as passed, actions in flight as done, fetches as successful, a paused fleet as resumed.
     """
     plans: list[Plan] = []
     observation, memory = simulate(Plan(actions=tuple(memory.in_flight.values())), observation, memory, now)
-    memory = replace(memory, in_flight={})
+    memory = replace(memory, in_flight={}, paused=False)
     for _ in range(PASSES):
         decided = plan(fleet, observation, demand, memory, now)
         plans.append(decided)

@@ -7,10 +7,11 @@ then nothing is away at all. It takes only what is spare; where there is no room
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reconciler.model.fleet import Workload, slot
+from reconciler.model.fleet import Workload
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Instance, Ready, Running
 from reconciler.model.plan import Sleep, Stop
+from reconciler.model.slots import slot
 from reconciler.model.status import Reason
 from reconciler.plan.attaching import suits
 

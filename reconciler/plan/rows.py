@@ -1,10 +1,11 @@
 """One workload's row of the Status: its replicas, where they answer, and its conditions. Pure."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 
-from reconciler.model.fleet import Workload, split_slot
+from reconciler import engines
+from reconciler.model.fleet import Workload
 from reconciler.model.kinds import Model
 from reconciler.model.memory import Memory, Override
 from reconciler.model.observation import (
@@ -20,7 +21,8 @@ from reconciler.model.observation import (
     Stopping,
     Unknown,
 )
-from reconciler.model.plan import Action, Blocked, Sleep, Start, Stop, Wake
+from reconciler.model.plan import Action, Blocked, Detach, Drain, Launch, Sleep, Start, Stop, Wake
+from reconciler.model.slots import split_slot
 from reconciler.model.status import (
     Condition,
     Endpoint,
@@ -58,44 +60,64 @@ def row(inputs: Inputs, memory: Memory, indices: Mapping[str, int]) -> WorkloadS
     name, workload = inputs.name, inputs.workload
     by_slot = {instance.slot: instance for instance in inputs.instances}
     slots = {f"{name}/{index}" for index in range(inputs.wanted)} | by_slot.keys()
-    going = {action.slot for action in inputs.actions if isinstance(action, Sleep)}
+    going = {action.slot for action in inputs.actions if isinstance(action, Drain | Sleep)}
+    ending = {action.slot for action in inputs.actions if isinstance(action, Stop)}
+    for action in inputs.actions:
+        if isinstance(action, Wake) and action.slot in by_slot:
+            by_slot[action.slot] = as_loading(by_slot[action.slot])
     replicas = tuple(
         _replica(slot, by_slot.get(slot), slot in inputs.draining or slot in going, indices)
         for slot in sorted(slots, key=split_slot)
     )
-    routed = tuple(replica for replica in replicas if _routed(by_slot.get(replica.slot), replica))
+    routed = tuple(
+        replica for replica in replicas if replica.slot not in ending and _routed(by_slot.get(replica.slot), replica)
+    )
     is_paused = workload is not None and paused(workload, memory)
     return WorkloadStatus(
         name=name,
         kind=workload.spec.kind if workload is not None else "",
         engine=workload.engine if workload is not None else next((i.launch.engine for i in inputs.instances), ""),
-        source=f"{workload.source.path}:{workload.source.line}" if workload is not None else "",
+        source=str(workload.source) if workload is not None else "",
         wanted=inputs.wanted,
         priority=workload.priority if workload is not None else 0,
         paused=is_paused,
         conditions=_conditions(inputs, replicas, routed, is_paused=is_paused),
         replicas=replicas,
         endpoints=tuple(
-            Endpoint(
-                slot=replica.slot,
-                address=f"http://127.0.0.1:{replica.port}",
-                names=_names(name, workload, by_slot[replica.slot]),
-                weight=_weight(workload),
-            )
+            _endpoint(replica, replica.port, workload, _kept(by_slot[replica.slot].launch, inputs.actions))
             for replica in routed
             if replica.port is not None
         ),
+        labels=workload.spec.labels if workload is not None else {},
         note=_note(inputs.override, workload),
+        paused_at=f"{workload.source.path}:{workload.source.pause}" if workload and workload.source.pause else "",
+        surges=workload is not None and workload.spec.strategy == "surge",
     )
 
 
-def _names(name: str, workload: Workload | None, instance: Instance) -> tuple[str, ...]:
+def _kept(launch: Launch, actions: Iterable[Action]) -> Launch:
+    """One without the adapter that is being detached: from now on no request for that is sent to it."""
+    after = (action.launch for action in actions if isinstance(action, Detach) and action.slot == launch.slot)
+    return next(after, launch)
+
+
+def _endpoint(replica: Replica, port: int, workload: Workload | None, launch: Launch) -> Endpoint:
     """What it answers to: of adapters that are attached while it runs, those that it has."""
-    if workload is None or not isinstance(workload.spec, Model):
-        return (name,)
-    adapters = (adapter.name for adapter in workload.spec.adapters)
-    has = (one for one in adapters if one not in workload.adapters or one in instance.launch.adapters)
-    return (name, *workload.spec.aliases, *has)
+    name = split_slot(replica.slot)[0]
+    names, known_as = (name,), dict[str, str]()
+    if workload is not None and isinstance(workload.spec, Model):
+        adapters = [adapter.name for adapter in workload.spec.adapters]
+        has = [one for one in adapters if one not in workload.adapters or one in launch.adapters]
+        names = (name, *workload.spec.aliases, *has)
+        # an alias is ours: no engine knows it
+        known_as = {**dict.fromkeys(workload.spec.aliases, name), **engines.known_as(launch, name, has)}
+    return Endpoint(
+        slot=replica.slot,
+        address=f"http://127.0.0.1:{port}",
+        names=names,
+        known_as=known_as,
+        weight=_weight(workload),
+    )
 
 
 def _weight(workload: Workload | None) -> int:
@@ -132,6 +154,13 @@ def _routed(instance: Instance | None, replica: Replica) -> bool:
     return isinstance(readiness, Ready) or (isinstance(readiness, Failing) and readiness.failures < UNROUTED_AFTER)
 
 
+def as_loading(instance: Instance) -> Instance:
+    """One that is being woken: it loads, into what was promised to it."""
+    if instance.asleep is None or not isinstance(instance.phase, Running):
+        return instance
+    return replace(instance, phase=replace(instance.phase, readiness=NotReady(detail="loads")))
+
+
 def _replica(slot: str, instance: Instance | None, draining: bool, indices: Mapping[str, int]) -> Replica:
     if instance is None:
         return Replica(slot=slot, state="absent")
@@ -153,15 +182,23 @@ def _replica(slot: str, instance: Instance | None, draining: bool, indices: Mapp
         slot=slot,
         state=state,
         run=launch.run,
+        runtime=launch.runtime,
         pid=pid,
         port=launch.port,
         gpus=tuple(indices[uuid] for uuid in launch.gpus if uuid in indices) or launch.indices,
         memory=instance.holding.memory,
         host=instance.holding.host,
+        basis=_basis(launch, asleep=instance.asleep is not None),
         since=since,
         restarts=launch.strikes.count + launch.strikes.spared,
         detail=detail,
     )
+
+
+def _basis(launch: Launch, *, asleep: bool) -> Literal["", "declared", "estimated", "measured"]:
+    """How it is known what it takes; what one that sleeps still holds is nobody's estimate."""
+    basis = launch.basis if launch.gpus else launch.host_basis
+    return "" if asleep or basis == "whole" else basis
 
 
 def _answers(
@@ -174,7 +211,8 @@ def _answers(
         case Ready(since=since):
             return "draining" if draining else "ready", since, ""
         case Failing(since=since, failures=failures, detail=detail):
-            return "failing", since, f"{failures} failed probes: {detail}"
+            # what drains has no traffic to lose: a failed probe is no reason to give it some again
+            return "draining" if draining else "failing", since, f"{failures} failed probes: {detail}"
         case Asleep(since=since):
             return "asleep", since, ""
         case Unknown(reason=reason):
@@ -189,9 +227,11 @@ def _conditions(
     """Ready, Reconciling and Stalled, set in this one place."""
     blocked = [item for item in inputs.blocked if item.reason is not Reason.Paused]
     first = blocked[0] if blocked else None
-    stuck = next((item for item in blocked if item.reason not in _ON_ITS_WAY), None)
+    held = next((item for item in inputs.blocked if item.reason is Reason.Paused and not is_paused), None)
     busy = next(iter(inputs.actions), None)
     on_its_way = next((r for r in replicas if r.state in ("starting", "stopping", "draining", "recorded")), None)
+    last = held if busy is None and on_its_way is None else None
+    stuck = next((item for item in blocked if item.reason not in _ON_ITS_WAY), last)
     unseen = any(replica.state == "unknown" for replica in replicas)
     # whichever slots they are in: while one is replaced, the one more serves for it
     up = min(len(routed), inputs.wanted)
@@ -202,8 +242,8 @@ def _conditions(
         ready = Condition(type="Ready", status="True", reason=reason, message=message)
     else:
         reason, message = _why_not_ready(inputs, replicas, first)
-        if is_paused and first is None:
-            reason, message = Reason.Paused, "paused"
+        if first is None and (is_paused or held):
+            reason, message = Reason.Paused, held.detail if held else "paused"
         ready = Condition(type="Ready", status="Unknown" if unseen else "False", reason=reason, message=message)
     if busy is not None:
         moving = Condition(type="Reconciling", status="True", reason=busy.reason, message=str(busy))
@@ -230,7 +270,7 @@ def _why_not_ready(inputs: Inputs, replicas: tuple[Replica, ...], first: Blocked
             reason = {"failing": Reason.ProbeFailing, "exited": Reason.Exited}.get(replica.state, Reason.Unknown)
             return reason, f"{replica.slot} {replica.detail}"
     for action in inputs.actions:
-        if isinstance(action, Start | Stop | Wake):
+        if isinstance(action, Start | Stop):
             return action.reason, action.detail
     for replica in replicas:
         if replica.state == "starting":

@@ -9,10 +9,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
-from reconciler.model.fleet import Workload, slot, split_slot
+from reconciler.model.fleet import Workload
 from reconciler.model.kinds import Model
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Demand, Exited, Instance, Stopping, Wish
+from reconciler.model.slots import slot, split_slot
 
 EXACT = 1e-6
 """Seconds that a timer may come early."""
@@ -75,18 +76,24 @@ def firm(workload: Workload, memory: Memory) -> int:
     return workload.replicas[0] if asked is None else asked
 
 
+def follows(workload: Workload | None) -> bool:
+    """Whether its number of replicas follows what clients want."""
+    return workload is not None and workload.replicas[0] < workload.replicas[1]
+
+
 def needed(workload: Workload, demand: Demand) -> int:
     """How many replicas the requests of this moment ask for, within what the file allows."""
     fewest, most = workload.replicas
     wish = demand.get(workload.name, Wish())
-    if not wish.waiting and not wish.in_flight:
+    working = wish.working
+    if not wish.waiting and not working:
         return fewest
     queue = workload.spec.scaling.target_queue
     least = max(fewest, 1, -(-wish.waiting // queue))
     served = _at_once(workload)
     if served is not None:
         # those in use are needed as long as fewer could not take what they serve and what waits
-        least = max(least, -(-(wish.waiting + wish.in_flight) // (served + queue)))
+        least = max(least, -(-(wish.waiting + working) // (served + queue)))
     return min(most, least)
 
 

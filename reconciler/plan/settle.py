@@ -45,4 +45,5 @@ def settled(memory: Memory, fleet: Fleet, observation: Observation, before: Obse
 
 def lasting(memory: Memory) -> tuple[object, ...]:
     """The part that outlives the daemon."""
-    return memory.overrides, memory.restarts, memory.consents, memory.measured, memory.stated
+    asked = (memory.overrides, memory.restarts, memory.consents, memory.paused)
+    return (*asked, memory.measured, memory.stated, memory.routed)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from reconciler.engines import headers, sizes_itself
-from reconciler.engines.memory import estimate, runtime
+from reconciler.engines.memory import Beside, estimate, runtime
 from reconciler.model.estimate import Estimate
 from reconciler.model.fleet import Workload
 from reconciler.model.memory import Memory
@@ -48,18 +48,21 @@ def size_of(workload: Workload, observation: Observation, memory: Memory, reserv
 
 def on_cpu(workload: Workload, observation: Observation, memory: Memory) -> Size:
     """What one that takes no GPU needs of the host, as far as it is known now."""
-    if workload.needs.memory is not None:
-        return Size(host=workload.needs.memory, host_basis="declared")
-    known = memory.measured.get(measure(workload.fingerprint, 0, host=True)) if memory.measured else None
+    told = sizes_itself(workload.engine)  # it takes what it is given: what was seen of it says nothing more
+    declared = workload.needs.memory
+    if declared is not None and not told:
+        return Size(host=declared, host_basis="declared")
+    known = memory.measured.get(measure(workload.fingerprint, 0, host=True)) if memory.measured and not told else None
     if known is not None:
         return Size(host=known, host_basis="measured")
-    if workload.spec.kind == "Service" or not observation.weights:
-        return _UNKNOWN
-    weights, beside = headers.found(workload, observation.weights)
+    weights, beside = headers.found(workload, observation.weights) if observation.weights else (None, Beside())
+    held = weights.total if isinstance(weights, Weights) else None
+    if declared is not None:
+        return Size(host=declared, host_basis="declared", weights=held)
     if not isinstance(weights, Weights):
         return _UNKNOWN
     made = estimate(workload, weights, beside=beside)
-    return Size(host=made.needed, host_basis="estimated", within=made.uncertainty)
+    return Size(host=made.needed, host_basis="estimated", within=made.uncertainty, weights=held, notes=made.notes)
 
 
 def measure(fingerprint: str, gpus: int, *, host: bool = False, adapters: bool = False) -> str:
@@ -75,7 +78,7 @@ def _with_host(size: Size, workload: Workload, memory: Memory, made: Estimate | 
     if known is not None:
         return replace(size, host=known, host_basis="measured")
     if made is not None:
-        return replace(size, host=made.needed, host_basis="estimated", within=made.uncertainty)
+        return replace(size, host=made.needed, host_basis="estimated", within=made.uncertainty, notes=made.notes)
     least = runtime(workload, size.gpus)
     return replace(size, host=least, host_basis="estimated") if least else size
 
@@ -90,7 +93,7 @@ def _known(workload: Workload, memory: Memory, count: int, made: Estimate) -> Si
         known = said if sizes_itself(workload.engine) else said + max(share.runtime for share in made.gpus)
     if known is not None:
         return Size(gpus=count, memory=known, basis="measured")
-    return Size(gpus=count, memory=made.most, basis="estimated", within=made.uncertainty)
+    return Size(gpus=count, memory=made.most, basis="estimated", within=made.uncertainty, notes=made.notes)
 
 
 def _estimate(workload: Workload, observation: Observation, gpus: Sequence[Gpu]) -> Estimate | None:

@@ -1,10 +1,10 @@
 """Who sleeps instead of ending: a replica that idles or gives way, where its engine can and its file says so."""
 
-from collections.abc import Mapping
-
-from reconciler.model.fleet import Workload, split_slot
+from reconciler.model.fleet import Workload
 from reconciler.model.memory import Failure, Memory
 from reconciler.model.observation import Instance, Ready, Running
+from reconciler.model.plan import Wake
+from reconciler.model.slots import split_slot
 from reconciler.plan import scaling
 from reconciler.plan.rollout import outdated
 
@@ -28,6 +28,16 @@ def sleeps_on(instance: Instance, workload: Workload, memory: Memory) -> bool:
     return asleep and scaling.by_command(workload, memory) is None
 
 
+def wakes_in_vain(instance: Instance | None, workload: Workload | None, memory: Memory) -> bool:
+    """Whether one that is being woken is to end all the same: it may have to load first, which takes its time.
+
+    `workload`: whose it stays; None where it is not wanted any more.
+    """
+    if instance is None or not isinstance(memory.in_flight.get(instance.slot), Wake):
+        return False
+    return workload is None or outdated(instance, workload, memory)
+
+
 def failure_of(slot: str, action: str, memory: Memory) -> Failure | None:
     """How the last action failed, if it was of this kind."""
     failure = memory.failures.get(slot)
@@ -37,9 +47,3 @@ def failure_of(slot: str, action: str, memory: Memory) -> Failure | None:
 def serves(instance: Instance) -> bool:
     """Whether it answers requests."""
     return isinstance(instance.phase, Running) and isinstance(instance.phase.readiness, Ready)
-
-
-def others_serve(slot: str, instances: Mapping[str, Instance]) -> bool:
-    """Whether other replicas of its workload do."""
-    name, _ = split_slot(slot)
-    return any(other != slot and split_slot(other)[0] == name and serves(one) for other, one in instances.items())

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Literal, assert_never
 
 from reconciler import engines
-from reconciler.model.fleet import Workload, split_slot
+from reconciler.model.fleet import Workload
 from reconciler.model.kinds import Update as UpdateSpec
 from reconciler.model.memory import Failure
 from reconciler.model.observation import (
@@ -24,9 +24,12 @@ from reconciler.model.observation import (
     Wish,
 )
 from reconciler.model.plan import Action, Blocked, Drain, Forget, Launch, Sleep, Start, Stop, Strikes, Update, Wake
+from reconciler.model.slots import split_slot
 from reconciler.model.status import Reason
 from reconciler.plan import backoff, scaling, starts
-from reconciler.plan.attaching import differing, needs_restart, step, suits
+from reconciler.plan.adapting import adapt
+from reconciler.plan.attaching import differing, needs_restart, suits
+from reconciler.plan.barred import unseen
 from reconciler.plan.cards import RETURNS
 from reconciler.plan.changes import changes
 from reconciler.plan.facts import Facts
@@ -34,7 +37,7 @@ from reconciler.plan.hosts import AGAIN
 from reconciler.plan.layout import Victim
 from reconciler.plan.placement import Room
 from reconciler.plan.ports import NoRoom
-from reconciler.plan.sleeping import failure_of, may_sleep, others_serve, serves, sleeps_on
+from reconciler.plan.sleeping import failure_of, may_sleep, serves, sleeps_on, wakes_in_vain
 from reconciler.plan.words import ended, in_a_row
 
 _CLEAN = Strikes()
@@ -70,14 +73,15 @@ Fate = Workload | Removal | Literal["keep"]
 
 def decide(slot: str, fate: Fate, facts: Facts) -> Decision | None:
     """What to do now about a slot."""
-    if slot in facts.memory.in_flight:
+    instance = facts.instances.get(slot)
+    stays = fate if isinstance(fate, Workload) else fate.returns if isinstance(fate, Removal) else "keep"
+    if slot in facts.memory.in_flight and (stays == "keep" or not wakes_in_vain(instance, stays, facts.memory)):
         return None
     failure = facts.memory.failures.get(slot)
     if failure is not None and failure.action not in ("sleep", "wake"):  # for these there is another way
         waits = _failed(slot, failure, fate, facts)
         if waits is not None:
             return waits
-    instance = facts.instances.get(slot)
     if isinstance(fate, Workload):
         if instance is None:
             return _start(slot, fate, facts, None, strikes=_CLEAN, reason=Reason.NotRunning)
@@ -162,8 +166,7 @@ def _running(instance: Instance, phase: Running, workload: Workload, facts: Fact
     if strikes != launch.strikes:
         detail = "healthy for 10 minutes: earlier failures are forgotten"
         return Update(slot=slot, launch=replace(launch, strikes=strikes), reason=Reason.Recovered, detail=detail)
-    refusals = facts.memory.refusals.get(slot, {})
-    if isinstance(readiness, Ready) and (attached := step(launch, workload, refusals, facts.now)):
+    if isinstance(readiness, Ready) and (attached := adapt(launch, workload, facts)):
         return attached
     if isinstance(readiness, Ready) and strikes != _CLEAN:
         return Later(readiness.since + backoff.HEALTHY_AFTER)
@@ -196,7 +199,7 @@ def _wake(instance: Instance, workload: Workload, facts: Facts) -> Decision:
     if not wakes or sleeper is None:
         return _replace(instance, workload, facts, Reason.Moved, "there is no room to wake it where it sleeps")
     facts.free().wake(facts.holding(instance), instance.launch)
-    return Wake(slot=instance.slot, request=sleeper.wake, launch=instance.launch, reason=Reason.Asleep)
+    return Wake(slot=instance.slot, requests=sleeper.wake, launch=instance.launch, reason=Reason.Asleep)
 
 
 def _give_way(instance: Instance, workload: Workload, victim: Victim, facts: Facts) -> Decision:
@@ -221,12 +224,12 @@ def _let_go(
     detail: str = "",
     returns: Workload | None = None,
 ) -> Decision:
-    """Drain while requests are in flight, then stop, or sleep for one who `returns`.
+    """Drain while it has requests in flight, then stop, or sleep for one who `returns`.
 
     Where a gateway tells of requests, it hears of the end first.
     """
     slot, instance = launch.slot, facts.instances.get(launch.slot)
-    busy = facts.demand.get(split_slot(slot)[0], Wish()).in_flight > 0
+    busy = facts.demand.get(split_slot(slot)[0], Wish()).busy(slot)
     told = bool(facts.demand) and _has_served(instance)
     since = facts.memory.draining.get(slot)
     patience = update.drain.total_seconds()
@@ -237,11 +240,10 @@ def _let_go(
         if busy and facts.now < since + patience:
             return Later(since + patience)
     if returns is not None and instance is not None:
-        # requests that go on are another replica's, or would be cut
-        sleeper = launch.sleeper if not busy or others_serve(slot, facts.instances) else None
+        sleeper = launch.sleeper if not busy else None  # one that sleeps would keep its requests waiting
         if sleeper is not None and _sleeps(instance, returns, facts):
             facts.doze(launch)
-            return Sleep(slot=slot, request=sleeper.sleep, launch=launch, reason=reason, detail=detail)
+            return Sleep(slot=slot, requests=sleeper.sleep, launch=launch, reason=reason, detail=detail)
         if (failed := failure_of(slot, "sleep", facts.memory)) is not None:
             detail = "; ".join(filter(None, (detail, f"did not fall asleep: {failed.detail}")))
     return Stop(slot=slot, run=launch.run, grace=_grace(update), reason=reason, detail=detail)
@@ -332,7 +334,7 @@ def _keep(instance: Instance, facts: Facts) -> Decision | None:
     if facts.now < phase.at + wait:
         return Blocked(subject=slot, reason=Reason.BackingOff, detail=ended(phase), until=phase.at + wait)
     again = replace(launch, run=launch.run + 1, strikes=strikes)
-    no_room = facts.free().fits(again)
+    no_room = unseen(again.runtime, facts.observation) or facts.free().fits(again)
     if no_room is not None:
         return Blocked(subject=slot, reason=no_room.reason, detail=no_room.detail)
     facts.take(again)

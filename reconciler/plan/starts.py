@@ -9,7 +9,7 @@ from reconciler.model.plan import Blocked, Fetch, Launch, Size, Strikes
 from reconciler.model.status import Reason
 from reconciler.plan import weights
 from reconciler.plan.arrange import Arrangement
-from reconciler.plan.barred import barred, being_read
+from reconciler.plan.barred import barred, being_read, unseen
 from reconciler.plan.facts import Facts
 from reconciler.plan.fetches import lacking
 from reconciler.plan.placement import Room, labelled
@@ -30,7 +30,9 @@ def launch(
 
     The room is counted only where something of it is asked for: that takes a look at every instance.
     """
-    place = _place(slot, workload, facts, room)
+    place = unseen(workload.under(facts.observation.host.auto), facts.observation) or _place(
+        slot, workload, facts, room
+    )
     if isinstance(place, NoRoom) and place.reason is Reason.NotFetched:
         return lacking(slot, workload, facts)
     if isinstance(place, NoRoom):
@@ -51,6 +53,7 @@ def launch(
         host=facts.observation.machines[machine],
         node=facts.nodes[machine],
         weights=weights.where(workload, facts.observation, machine),
+        adapters=weights.adapters(workload, facts.observation, machine),
     )
     if isinstance(made, engines.Refusal):
         return Blocked(subject=slot, reason=made.reason, detail=made.detail)
@@ -60,6 +63,8 @@ def launch(
 def wakes(instance: Instance, workload: Workload, facts: Facts) -> NoRoom | bool:
     """Whether one that sleeps belongs where it is, and has room there to wake now; False where it belongs elsewhere."""
     slot, launch, arrangement = instance.slot, instance.launch, facts.arrangement
+    if not launch.gpus:
+        return True  # what it takes of the host is its own, also while it sleeps
     if arrangement is None:
         return NoRoom(reason=Reason.Unknown, detail="cannot wake it on gpus that cannot be seen")
     place = _belongs(slot, workload, arrangement)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from reconciler.model.fleet import Fleet, Workload, split_slot
+from reconciler.model.fleet import Fleet, Workload
 from reconciler.model.memory import Memory
 from reconciler.model.observation import (
     Demand,
@@ -13,7 +13,8 @@ from reconciler.model.observation import (
     Observation,
     Unknown,
 )
-from reconciler.model.plan import Action, Blocked, Launch, Plan
+from reconciler.model.plan import Action, Blocked, Launch, Plan, Wake
+from reconciler.model.slots import split_slot
 from reconciler.model.status import (
     GpuShare,
     GpuStatus,
@@ -22,9 +23,11 @@ from reconciler.model.status import (
     Status,
     WorkloadStatus,
 )
+from reconciler.model.stored import Stored
 from reconciler.plan.hosts import taken
-from reconciler.plan.rows import Inputs, row
-from reconciler.plan.scaling import present, wanted
+from reconciler.plan.pausing import paused_words
+from reconciler.plan.rows import Inputs, as_loading, row
+from reconciler.plan.scaling import follows, present, wanted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +57,8 @@ class Summary:
     inputs: Mapping[str, Inputs] = field(default_factory=dict[str, Inputs])
     workloads: Mapping[str, Workload] = field(default_factory=dict[str, Workload])
     instances: Mapping[str, Instance] = field(default_factory=dict[str, Instance])
+    sources: Mapping[str, Stored | Unknown] = field(default_factory=dict[str, "Stored | Unknown"])
+    """Where the weights were."""
     lively: frozenset[str] = frozenset()
     """Workloads about which there was more to say than how they are declared and how they run."""
 
@@ -77,7 +82,8 @@ def summarise(
             inputs[name], rows[name] = row_inputs, row(row_inputs, memory, indices)
     if before is None or rows.keys() != before.status.workloads.keys():
         rows = {name: rows[name] for name in sorted(rows)}
-    waiting = any(blocked.reason is not Reason.Paused for blocked in plan.blocked)
+    held = [one for one in plan.blocked if one.reason is Reason.Paused and not _leaves_alone(rows, one.subject)]
+    waiting = held or any(blocked.reason is not Reason.Paused for blocked in plan.blocked)
     settled = all(row.paused or (row.ready and row.conditions[1].status == "False") for row in rows.values())
     status = Status(
         host=observation.host.name,
@@ -91,12 +97,26 @@ def summarise(
         and not fleet.problems
         and not looked.settling,
         workloads=rows,
-        gpus=_gpus(observation, instances, before),
+        gpus=_gpus(observation, _with_loads(instances, looked, memory), before),
         ram=_ram(observation, instances) if any(b.reason is Reason.NoFreeMemory for b in plan.blocked) else None,
+        paused=paused_words(len(held)) if memory.paused else "",
         problems=fleet.problems,
         degraded=(*degraded, *_unknowns(fleet, observation)),
     )
-    return Summary(status=status, inputs=inputs, workloads=fleet.workloads, instances=instances, lively=lively)
+    return Summary(
+        status=status,
+        inputs=inputs,
+        workloads=fleet.workloads,
+        instances=instances,
+        sources=observation.sources,
+        lively=lively,
+    )
+
+
+def _leaves_alone(rows: Mapping[str, WorkloadStatus], subject: str) -> bool:
+    """Whether the workload itself is paused: what it lacks waits for nothing."""
+    row = rows.get(subject.partition("/")[0])
+    return row is not None and row.paused
 
 
 def _unknowns(fleet: Fleet, observation: Observation) -> tuple[str, ...]:
@@ -114,7 +134,7 @@ def _lively(looked: Pass, memory: Memory) -> frozenset[str]:
             *(item.subject.partition("/")[0] for item in looked.plan.blocked),
             *(name for problem in looked.fleet.problems for name in problem.names),
             *memory.overrides,
-            *looked.demand,
+            *(name for name in looked.demand if follows(looked.fleet.workloads.get(name))),
         }
     )
 
@@ -180,6 +200,13 @@ def _wanted(workload: Workload | None, instances: Iterable[Instance], looked: Pa
         return 0
     there = present(workload, instances)
     return wanted(workload, memory, looked.demand, present=there, now=looked.now).count
+
+
+def _with_loads(instances: Mapping[str, Instance], looked: Pass, memory: Memory) -> Mapping[str, Instance]:
+    """All instances, those that are being woken as those that load."""
+    actions = (*memory.in_flight.values(), *looked.plan.actions)
+    woken = {action.slot for action in actions if isinstance(action, Wake) and action.slot in instances}
+    return {**instances, **{slot: as_loading(instances[slot]) for slot in woken}} if woken else instances
 
 
 def _gpus(observation: Observation, instances: Mapping[str, Instance], before: Summary | None) -> tuple[GpuStatus, ...]:

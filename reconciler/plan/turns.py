@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
-from reconciler.model.fleet import Fleet, Workload, slot, split_slot
+from reconciler.model.fleet import Fleet, Workload
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Demand, Exited, Instance, NotReady, Ready, Running, Wish
 from reconciler.model.plan import Sleep, Stop, Wake
+from reconciler.model.slots import slot, split_slot
 from reconciler.model.status import Reason
 from reconciler.plan import backoff, scaling
 

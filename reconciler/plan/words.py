@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from reconciler.model.fleet import Workload
 from reconciler.model.observation import Exited
 
 ASKED = "was stopped"
@@ -21,8 +22,15 @@ def ended(end: Exited) -> str:
     elif end.code is not None:
         text = f"exited with status {end.code}"
     else:
-        text = "ended, how is not known"
+        text = "ended" if end.detail else "ended, how is not known"
     return f"{text} ({end.detail})" if end.detail else text
+
+
+def let_go(workload: Workload) -> str:
+    """What ends its pause, which is its file's or else by command."""
+    if workload.paused:
+        return f"remove `paused: true` at {workload.source.path}:{workload.source.pause}"
+    return f"`holdfast resume {workload.name}`"
 
 
 def several(names: Sequence[str]) -> str:

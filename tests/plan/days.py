@@ -414,7 +414,8 @@ class Days:
             case "demand":
                 waiting = chance.randint(0, 6)
                 since = self.now if waiting else None
-                self.demand[name] = Wish(waiting=waiting, in_flight=chance.randint(0, 2), since=since)
+                busy = {f"{name}/{index}": chance.randint(0, 2) for index in range(chance.randint(0, 2))}
+                self.demand[name] = Wish(waiting=waiting, in_flight=busy, since=since)
             case "quiet":
                 self.demand.clear()
             case "fails":
@@ -454,7 +455,7 @@ class Days:
         for slot, instance in list(self.instances.items()):
             if isinstance(instance.phase, Running) and isinstance(instance.phase.readiness, Failing | Unknown):
                 self._readiness(slot, self._truth(slot))
-        self.demand = {name: replace(wish, in_flight=0) for name, wish in self.demand.items()}
+        self.demand = {name: replace(wish, in_flight={}) for name, wish in self.demand.items()}
 
     def _is_paused(self, slot: str) -> bool:
         spec = self.specs.get(slot.partition("/")[0])

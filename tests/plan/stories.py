@@ -67,7 +67,7 @@ def model(name: str, memory: float | None, more: str = "", *, engine: str = "lla
     """A document that declares a model of so many GiB on one GPU; None leaves `memory` out."""
     size = "" if memory is None else f"memory: {memory}GiB\n"
     gpus = "" if "gpus:" in more else "gpus: 1\n"
-    source = f"hf:org/{name}" if engine == "vllm" else f"file:/models/{name}.gguf"
+    source = {"vllm": f"hf:org/{name}", "ollama": f"ollama:{name}"}.get(engine, f"file:/models/{name}.gguf")
     return f"kind: Model\nname: {name}\nsource: {source}\nengine: {engine}\n{gpus}{size}{more}\n---\n"
 
 

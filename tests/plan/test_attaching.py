@@ -223,8 +223,8 @@ STORIES = [
         fleet=chat(SQL, LAW, more="paused: true"),
         on=ran(chat(SQL), 1),
         passes="""
-            blocked chat: Paused (paused: nothing is done to it; to go on, `holdfast resume` it or remove paused from its file)
-        """,  # noqa: E501
+            blocked chat: Paused (paused: nothing is done to it; to go on, remove `paused: true` at fleet.d/chat.yaml:4)
+        """,
     ),
     Story(
         situation="other adapters end the waiting of one that cannot start, and it starts with them",

@@ -9,9 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.model.fleet import Fleet, Workload, split_slot
+from reconciler.model.fleet import Fleet, Workload
 from reconciler.model.observation import Exited, Instance, Ready, Running
 from reconciler.model.plan import Action, Blocked, Drain, Launch, Plan, Sleep, Start, Stop, Wake
+from reconciler.model.slots import split_slot
 from reconciler.model.status import Reason
 from reconciler.plan.scaling import needed
 from tests.plan.days import Days, Pass

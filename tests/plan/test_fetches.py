@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 import pytest
 
 from reconciler import engines
-from reconciler.model.kinds import SecretRef
+from reconciler.model.fields import SecretRef
 from reconciler.model.memory import Memory
-from reconciler.model.observation import Observation, Unknown
-from reconciler.model.plan import Fetch, Start
+from reconciler.model.observation import Instance, Observation, Unknown
+from reconciler.model.plan import Attach, Fetch, Start
 from reconciler.model.source import Problem
 from reconciler.model.status import Reason
 from reconciler.model.stored import Absent, FetchFailure, Fetching, Here, Looking, Stored
+from reconciler.plan.happenings import arrivals
 from reconciler.plan.road import road
 from reconciler.plan.summary import Pass, summarise
 from tests.plan.stories import headers, told
@@ -23,6 +24,7 @@ NEWER = CHAT.replace("Qwen3-8B", "Qwen4-8B")
 EMBED = "---\nkind: Model\nname: embed\nsource: https://h/e.gguf\ngpus: 0\npriority: 200\n"
 SMALL = "---\nkind: Model\nname: small\nsource: hf:o/small-GGUF\ngpus: 0\npriority: 50\n"
 SOURCE, EMBED_SOURCE, SMALL_SOURCE = "hf:Qwen/Qwen3-8B", "https://h/e.gguf", "hf:o/small-GGUF/*.gguf"
+BOXED, IMAGE = CHAT + "runtime: docker\n", "image:vllm/vllm-openai:latest"
 HALF = Fetching(slot="chat/0", done=int(3.2 * GIB), total=int(16.1 * GIB))
 
 
@@ -116,7 +118,7 @@ CASES = [
         fleet=NEWER,
         on=lambda: on({SOURCE: HALF, "hf:Qwen/Qwen4-8B": Here(path="/n", size=1)}),
         plan="""
-            cancel chat/0 hf:Qwen/Qwen3-8B: NotInFleet (no model needs it any more)
+            cancel chat/0 hf:Qwen/Qwen3-8B: NotInFleet (nothing declared needs it any more)
             start chat/0 on gpu 0 port 9000: NotRunning
         """,
     ),
@@ -124,7 +126,7 @@ CASES = [
         situation="the last model is gone, and its fetch with it",
         fleet="",
         on=lambda: on({SOURCE: HALF}),
-        plan="cancel chat/0 hf:Qwen/Qwen3-8B: NotInFleet (no model needs it any more)",
+        plan="cancel chat/0 hf:Qwen/Qwen3-8B: NotInFleet (nothing declared needs it any more)",
     ),
     Case(
         situation="a cache that cannot be seen is not taken to be empty",
@@ -135,7 +137,31 @@ CASES = [
     Case(
         situation="before the first look nothing is fetched and nothing is started",
         on=lambda: on({SOURCE: Looking()}),
-        plan="blocked chat/0: Waiting (hf:Qwen/Qwen3-8B is looked for in the cache)",
+        plan="blocked chat/0: Waiting (hf:Qwen/Qwen3-8B is looked for)",
+    ),
+    Case(
+        situation="the image of a container is fetched as its weights are, both at once",
+        fleet=BOXED,
+        on=lambda: on({SOURCE: HALF, IMAGE: Absent()}),
+        plan="fetch chat/0 image:vllm/vllm-openai:latest: NotFetched",
+    ),
+    Case(
+        situation="a container is started once both are here",
+        fleet=BOXED,
+        on=lambda: on({SOURCE: Here(path="/cache/it", size=GIB), IMAGE: Here(path="sha256:1", size=GIB)}),
+        plan="start chat/0 on gpu 0 port 9000: NotRunning",
+    ),
+    Case(
+        situation="what runs goes on until the image of what it is to become is here",
+        fleet=BOXED,
+        on=lambda: on({SOURCE: Here(path="/cache/it", size=GIB), IMAGE: replace(HALF, total=None)}, "chat/0"),
+        plan="blocked chat/0: Fetching (fetching image:vllm/vllm-openai:latest; chat/0 goes on as it was (runtime "
+        "default → docker))",
+    ),
+    Case(
+        situation="the fetch of an image that nothing needs any more is cancelled",
+        on=lambda: on({SOURCE: Here(path="/cache/it", size=GIB), IMAGE: HALF}, "chat/0"),
+        plan="cancel chat/0 image:vllm/vllm-openai:latest: NotInFleet (nothing declared needs it any more)",
     ),
     Case(
         situation="what no engine here can run is not fetched",
@@ -204,7 +230,7 @@ def test_the_engine_is_told_the_path_and_the_fingerprint_knows_nothing_of_it() -
     assert start.launch.argv[2] == "/cache/it"
     assert start.launch.files == ("/cache/it",)
     assert start.launch.fingerprint == of.workloads["chat"].fingerprint
-    assert engines.fetched(of.workloads["chat"]) == SOURCE
+    assert engines.fetched(of.workloads["chat"]) == (SOURCE,)
 
 
 def test_the_status_tells_of_progress_and_not_of_a_stall() -> None:
@@ -215,3 +241,79 @@ def test_the_status_tells_of_progress_and_not_of_a_stall() -> None:
     assert moving.message == "fetching hf:Qwen/Qwen3-8B: 3.2 GiB of 16.1 GiB"
     assert ready.reason is Reason.Fetching
     assert not status.converged
+
+
+def test_that_weights_have_come_is_told_once_and_of_what_was_here_already_nothing() -> None:
+    of, here = fleet(CHAT), {SOURCE: Here(path="/c", size=16 * GIB)}
+    before: list[dict[str, Stored | Unknown]] = [{SOURCE: HALF}, {SOURCE: Absent()}]
+    for seen in before:
+        assert [(told.subject, str(told.reason), told.message) for told in arrivals(seen, here, of)] == [
+            ("chat", "Fetched", f"{SOURCE} is here, whole and checked: 16.0 GiB")
+        ]
+    assert arrivals(here, dict(here), of) == ()
+    assert arrivals({SOURCE: Looking()}, here, of) == ()
+    assert arrivals({SOURCE: HALF}, {SOURCE: HALF}, of) == ()
+
+
+LORA = CHAT + "adapters: [{name: law, source: 'hf:o/law'}, {name: sql, source: 'hf:o/sql'}]\n"
+LAW, HERE = "hf:o/law", Here(path="/c/chat", size=1)
+
+
+def adapted(*names: str) -> Instance:
+    """chat/0 with these of its adapters."""
+    made = instance(fleet(LORA), "chat/0", port=9000, gpus=(gpu(0),))
+    adapters = {name: f"hf:o/{name}" for name in names}
+    return replace(made, launch=engines.with_adapters(made.launch, adapters))
+
+
+def at(law: Stored, sql: Stored, *running: Instance) -> Observation:
+    return replace(machine(*running, gpus=(gpu(0),)), sources={SOURCE: HERE, LAW: law, "hf:o/sql": sql})
+
+
+SQL_HERE = Here(path="/c/sql", size=1)
+ADAPTERS = {
+    "a model starts with the adapters that are here, and waits for no other": (
+        at(Absent(), SQL_HERE),
+        "start chat/0 on gpu 0 port 9000: NotRunning",
+    ),
+    "an adapter that is not here is fetched while the model serves": (
+        at(Absent(), SQL_HERE, adapted("sql")),
+        "fetch chat/0 hf:o/law: NotFetched",
+    ),
+    "while it comes, that is told, and the others are attached": (
+        at(HALF, SQL_HERE, adapted()),
+        "attach chat/0 adapter sql: SpecChanged (hf:o/sql)",
+    ),
+    "while it comes, the model is not stuck": (
+        at(HALF, SQL_HERE, adapted("sql")),
+        "blocked chat/0: Fetching (fetching hf:o/law: 3.2 GiB of 16.1 GiB; chat/0 serves without law)",
+    ),
+    "once it is here it is attached": (
+        at(Here(path="/c/law", size=1), SQL_HERE, adapted("sql")),
+        "attach chat/0 adapter law: SpecChanged (hf:o/law)",
+    ),
+    "one that cannot be had leaves the model serving": (
+        at(failed(Reason.SourceMissing, "HTTP 404", after=300), SQL_HERE, adapted("sql")),
+        "blocked chat/0: SourceMissing (HTTP 404; chat/0 serves without law)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ADAPTERS)
+def test_adapters(name: str) -> None:
+    seen, expected = ADAPTERS[name]
+    assert str(decide(fleet(LORA), seen)) == expected
+
+
+def test_an_engine_is_told_where_its_adapters_lie_and_which_are_not_here_is_not_forgotten() -> None:
+    (start,) = decide(fleet(LORA), at(Absent(), SQL_HERE)).actions
+    assert isinstance(start, Start)
+    assert start.launch.adapters == {"sql": "hf:o/sql"}
+    assert "sql=/c/sql" in start.launch.argv
+    assert start.launch.files == ("/c/chat", "/c/sql")
+    seen = at(Here(path="/c/law", size=1), SQL_HERE, replace(adapted("sql"), launch=start.launch))
+    (attach,) = decide(fleet(LORA), seen).actions
+    assert isinstance(attach, Attach)
+    assert attach.requests[-1].body == {"lora_name": "law", "lora_path": "/c/law"}
+    assert {"law=/c/law", "sql=/c/sql"} <= set(attach.launch.argv)
+    assert attach.launch.files == ("/c/chat", "/c/sql", "/c/law")

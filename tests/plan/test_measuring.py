@@ -2,8 +2,12 @@
 
 from dataclasses import replace
 
+from reconciler.model.memory import Memory
 from reconciler.model.observation import Holder, NotReady, Observation, Resident, Running, Unknown
 from reconciler.plan.measuring import MOST, measured, stated
+from reconciler.plan.sizing import measure
+from reconciler.plan.sizing import on_cpu as on_cpu_size
+from tests.plan.stories import headers
 from tests.plan.world import GIB, NOW, fleet, gpu, instance, machine
 
 CHAT = """
@@ -122,3 +126,15 @@ def test_of_the_host_one_that_loads_or_another_run_teaches_nothing():
     """What was counted belongs to a run that has taken all it needs."""
     assert measured({}, on_cpu(2, phase=Running(pid=1, since=NOW, readiness=NotReady()))) == {}
     assert measured({}, replace(on_cpu(2), resident={"chat/0": Resident(run=2, own=GIB, files=0)})) == {}
+
+
+def test_vllm_on_the_cpu_takes_what_it_is_given_so_what_was_seen_of_it_is_not_what_it_needs():
+    """Given what it was seen to hold, its cache would shrink with each start."""
+    of = fleet(CHAT.replace("gpus: 2", "gpus: 0").replace("hf:Qwen/Qwen3-8B", "file:/models/a")).workloads["chat"]
+    on = replace(machine(), weights={"file:/models/a": headers(10)})
+    seen = Memory(measured={measure(of.fingerprint, 0, host=True): 2 * GIB})
+    size = on_cpu_size(of, on, seen)
+    assert (size.host_basis, size.weights) == ("estimated", headers(10).total)
+    assert size.host > 13 * GIB, "weights, one request of full length, and its processes"
+    llama = replace(of, engine="llamacpp")
+    assert on_cpu_size(llama, on, seen).host_basis == "measured"

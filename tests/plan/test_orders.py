@@ -2,6 +2,7 @@
 
 import pytest
 
+from reconciler.model.fleet import Fleet
 from reconciler.model.memory import Failure, Memory, Override
 from reconciler.model.observation import Exited
 from reconciler.model.plan import Strikes
@@ -56,17 +57,20 @@ def test_pause_keeps_what_runs() -> None:
 def test_a_pause_of_the_file_is_not_lifted_by_command() -> None:
     refused = orders.resume(Memory(), fleet(TINY + "paused: true"), "tiny")
     assert isinstance(refused, orders.Refused)
-    assert refused.says == "cannot resume tiny: its file pauses it; remove `paused: true` at fleet.d/tiny.yaml:1"
+    assert refused.says == "cannot resume tiny: its file pauses it; remove `paused: true` at fleet.d/tiny.yaml:4"
 
 
 @pytest.mark.parametrize("order", ["restart", "stop"])
 def test_what_is_paused_is_not_touched_by_command(order: str) -> None:
-    paused = Memory(overrides={"tiny": Override(paused=True)})
-    refused = (
-        orders.stop(paused, FLEET, "tiny") if order == "stop" else orders.restart(paused, FLEET, RUNNING, "tiny", None)
-    )
-    assert isinstance(refused, orders.Refused)
-    assert "resume tiny" in refused.says
+    def refused(memory: Memory, of: Fleet) -> str:
+        stop = order == "stop"
+        told = orders.stop(memory, of, "tiny") if stop else orders.restart(memory, of, RUNNING, "tiny", None)
+        assert isinstance(told, orders.Refused)
+        return told.says.partition(f"cannot {order} tiny while it is paused; ")[2]
+
+    assert refused(Memory(overrides={"tiny": Override(paused=True)}), FLEET) == "`holdfast resume tiny` first"
+    by_file = refused(Memory(), fleet(TINY + "paused: true"))
+    assert by_file == "remove `paused: true` at fleet.d/tiny.yaml:4 first"
 
 
 def test_scale_up_and_back() -> None:

@@ -6,10 +6,11 @@ from itertools import combinations
 
 import pytest
 
-from reconciler.model.fleet import Workload, split_slot
+from reconciler.model.fleet import Workload
 from reconciler.model.kinds import Model
 from reconciler.model.observation import Instance, Ready, Running
 from reconciler.model.plan import Drain, Forget, Plan, Start, Stop
+from reconciler.model.slots import split_slot
 from reconciler.plan.road import road
 from tests.plan.days import Days, model, workload_of
 from tests.plan.world import GIB

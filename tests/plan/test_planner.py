@@ -81,6 +81,7 @@ def started(*of: str, **more: object) -> Callable[[], Observation]:
     return build
 
 
+TWO = TINY + "replicas: 2\n"
 CASES = [
     Case(situation="nothing is declared and nothing runs", fleet="", on=machine, plan="nothing to do"),
     Case(
@@ -459,16 +460,15 @@ goes on as it was (context default → 100))
         situation="a paused workload is left as it is",
         fleet=TINY + "paused: true\nenv: {A: b}",
         on=started(TINY),
-        plan="blocked tiny: Paused (paused: nothing is done to it; to go on, `holdfast resume` it or remove paused "
-        "from its file)",
+        plan="blocked tiny: Paused (paused: nothing is done to it; to go on, remove `paused: true` at"
+        " fleet.d/tiny.yaml:4)",
     ),
     Case(
         situation="paused by command likewise",
         fleet=TINY + "replicas: 2",
         on=started(TINY),
         memory=Memory(overrides={"tiny": Override(paused=True)}),
-        plan="blocked tiny: Paused (paused: nothing is done to it; to go on, `holdfast resume` it or remove paused "
-        "from its file)",
+        plan="blocked tiny: Paused (paused: nothing is done to it; to go on, `holdfast resume tiny`)",
     ),
     Case(
         situation="stopped by command",
@@ -518,16 +518,35 @@ goes on as it was (context default → 100))
         situation="with requests in flight it is drained before it is stopped",
         fleet=TINY + "env: {A: b}",
         on=started(TINY),
-        demand={"tiny": Wish(in_flight=2)},
+        demand={"tiny": Wish(in_flight={"tiny/0": 2})},
         plan="drain tiny/0: SpecChanged (env (A))",
     ),
     Case(
         situation="a drain that took its time ends in a stop",
         fleet=TINY + "env: {A: b}",
         on=started(TINY),
-        demand={"tiny": Wish(in_flight=2)},
+        demand={"tiny": Wish(in_flight={"tiny/0": 2})},
         memory=Memory(draining={"tiny/0": NOW - 120}),
         plan="stop tiny/0: SpecChanged (env (A))",
+    ),
+    Case(
+        situation="a drain that is not over is waited for",
+        fleet=TINY + "env: {A: b}",
+        on=started(TINY),
+        demand={"tiny": Wish(in_flight={"tiny/0": 2})},
+        memory=Memory(draining={"tiny/0": NOW - 119}),
+        plan="nothing to do",
+    ),
+    Case(
+        situation="a replica goes once its own requests are done, whatever others are at",
+        fleet=TWO + "env: {A: b}",
+        on=started(TWO),
+        demand={"tiny": Wish(in_flight={"tiny/1": 9})},
+        memory=Memory(draining={"tiny/0": NOW - 1}),
+        plan="""
+            stop tiny/0: SpecChanged (env (A))
+            blocked tiny/1: Waiting (waits for tiny/0 to serve, then is replaced (env (A)))
+        """,
     ),
     Case(
         situation="a failed start is tried again after its backoff",
@@ -764,7 +783,7 @@ def test_a_drain_that_is_no_longer_wanted_is_called_off() -> None:
 def test_requests_in_flight_do_not_save_what_does_not_answer() -> None:
     failing = Running(pid=1, since=1, readiness=Failing(since=1, failures=3, detail="x"), was_ready=True)
     on = machine(instance(fleet(TINY), "tiny/0", failing))
-    decided = decide(fleet(TINY), on, demand={"tiny": Wish(in_flight=4)})
+    decided = decide(fleet(TINY), on, demand={"tiny": Wish(in_flight={"tiny/0": 4})})
     assert not any(isinstance(action, Drain) for action in decided.actions)
     assert text(decided).startswith("stop tiny/0: ProbeFailing")
 

@@ -28,7 +28,7 @@ def count(of: Workload, wish: Wish | None = None, *, memory: Memory = NONE, ther
         ("0", Wish(waiting=9), 0),
         ("{min: 0}", None, 0),
         ("{min: 0}", Wish(waiting=1), 1),
-        ("{min: 0}", Wish(in_flight=1), 1),
+        ("{min: 0}", Wish(in_flight={"m/0": 1}), 1),
         ("{min: 0}", Wish(waiting=900), 1),
         ("{min: 2, max: 5}", None, 2),
         ("{min: 0, max: 3}", Wish(waiting=4), 1),
@@ -46,9 +46,9 @@ def test_the_number_is_what_the_queue_asks_for_within_the_bounds(
 def test_replicas_in_use_are_needed_though_hardly_anything_waits() -> None:
     """Two that serve four at once each are busy with eight: one alone would leave four to wait, and one more."""
     of = workload("{min: 0, max: 3, target_queue: 2}", "parallel: 4\n")
-    assert needed(of, {"m": Wish(in_flight=8)}) == 2
-    assert needed(of, {"m": Wish(in_flight=6)}) == 1
-    assert needed(of, {"m": Wish(in_flight=8, waiting=5)}) == 3
+    assert needed(of, {"m": Wish(in_flight={"m/0": 8})}) == 2
+    assert needed(of, {"m": Wish(in_flight={"m/0": 6})}) == 1
+    assert needed(of, {"m": Wish(in_flight={"m/0": 8}, waiting=5)}) == 3
 
 
 def test_a_replica_goes_once_it_was_not_needed_for_as_long_as_idle_says() -> None:
@@ -63,7 +63,7 @@ def test_a_replica_goes_once_it_was_not_needed_for_as_long_as_idle_says() -> Non
 def test_one_request_begins_the_idle_time_anew() -> None:
     of = workload("{min: 0, idle: 60s}")
     lull = Memory(lulls={"m/0": NOW - 59})
-    assert count(of, Wish(in_flight=1), there=1, memory=lull).lulls == {}
+    assert count(of, Wish(in_flight={"m/0": 1}), there=1, memory=lull).lulls == {}
 
 
 def test_each_replica_has_its_own_idle_time() -> None:
@@ -83,7 +83,7 @@ def test_the_number_falls_from_the_last_one() -> None:
     """The second is idle for long, the third is not: nobody goes from the middle."""
     of = workload("{min: 0, max: 3, idle: 60s}")
     memory = Memory(lulls={"m/1": NOW - 100, "m/2": NOW - 10})
-    found = count(of, Wish(in_flight=1), there=3, memory=memory)
+    found = count(of, Wish(in_flight={"m/0": 1}), there=3, memory=memory)
     assert (found.count, found.until) == (3, NOW + 50)
 
 

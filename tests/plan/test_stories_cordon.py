@@ -119,8 +119,7 @@ chat/0; gpu 1: cordoned)
         fleet=model("chat", 20, "paused: true"),
         on=cordoned(ran(model("chat", 20), 2), 0),
         passes="""
-            blocked chat: Paused (paused: nothing is done to it; to go on, `holdfast resume` it or remove paused from \
-its file)
+            blocked chat: Paused (paused: nothing is done to it; to go on, remove `paused: true` at fleet.d/chat.yaml:4)
         """,
     ),
     Story(

@@ -113,14 +113,14 @@ STORIES = [
         situation="one in use does not go at once for an equal",
         fleet=AB,
         on=lambda: up(AB, 1, a=0),
-        demand={"a": Wish(in_flight=1), "b": Wish(waiting=1, since=NOW)},
+        demand={"a": Wish(in_flight={"a/0": 1}), "b": Wish(waiting=1, since=NOW)},
         passes="blocked b/0: Waiting (waits for its turn after a/0, which is in use)",
     ),
     Story(
         situation="one in use goes for an equal that has waited for half a minute, after its requests",
         fleet=AB,
         on=lambda: up(AB, 1, a=0),
-        demand={"a": Wish(in_flight=1), "b": Wish(waiting=1, since=NOW - 31)},
+        demand={"a": Wish(in_flight={"a/0": 1}), "b": Wish(waiting=1, since=NOW - 31)},
         passes="""
             drain a/0: Preempted (for b/0)
             blocked b/0: Waiting (waits for memory to be given back: gpu 0: 4.0 GiB of 24.0 GiB free beside a/0)
@@ -205,7 +205,7 @@ b/0)
         situation="nine wait and a replica takes four: two more are started, as many as max allows",
         fleet=model("a", 6, MANY),
         on=ran(model("a", 6, MANY), 1),
-        demand={"a": Wish(waiting=9, in_flight=4, since=NOW)},
+        demand={"a": Wish(waiting=9, in_flight={"a/0": 4}, since=NOW)},
         passes="""
             start a/1 on gpu 0 port 9001: NotRunning
             start a/2 on gpu 0 port 9002: NotRunning
@@ -217,7 +217,7 @@ b/0)
         situation="more for a long queue have the priority of their model: a lower one gives way to them",
         fleet=model("a", 6, MANY + "\npriority: 900") + model("steady", 12),
         on=ran(model("a", 6, MANY + "\npriority: 900") + model("steady", 12), 1),
-        demand={"a": Wish(waiting=9, in_flight=4, since=NOW)},
+        demand={"a": Wish(waiting=9, in_flight={"a/0": 4}, since=NOW)},
         passes="""
             start a/1 on gpu 0 port 9002: NotRunning
             drain steady/0: Preempted (for a/1, a/2)
@@ -235,7 +235,7 @@ a/0, a/1, a/2)
         situation="more for a long queue take nothing from what always runs at the same priority",
         fleet=model("a", 6, MANY) + model("steady", 12),
         on=ran(model("a", 6, MANY) + model("steady", 12), 1),
-        demand={"a": Wish(waiting=9, in_flight=4, since=NOW)},
+        demand={"a": Wish(waiting=9, in_flight={"a/0": 4}, since=NOW)},
         passes="""
             start a/1 on gpu 0 port 9002: NotRunning
             blocked a/2: Waiting (waits for its turn after a/1, which is first)

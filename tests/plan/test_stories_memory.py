@@ -93,7 +93,8 @@ STORIES = [
         fleet=OPEN + "gpus: 1",
         on=lambda: weighed("", count=2),
         passes="""
-            blocked big/0: NoFreeGpu (needs one gpu with 30.7 GiB free (estimated ±5 %); gpu 0,1: 24.0 GiB in all)
+            blocked big/0: NoFreeGpu (needs one gpu with 30.7 GiB free (estimated ±5 %: \
+context 8192, as none is declared); gpu 0,1: 24.0 GiB in all)
         """,
     ),
     Story(

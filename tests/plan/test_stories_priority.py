@@ -139,7 +139,7 @@ small/0)
         situation="the cheapest goes: of two equals the one that nobody uses",
         fleet=TWO + URGENT,
         on=ran(TWO, 2),
-        demand={"busy": Wish(in_flight=3)},
+        demand={"busy": Wish(in_flight={"busy/0": 3})},
         passes="""
             drain quiet/0: Preempted (for urgent/0)
             blocked urgent/0: Waiting (waits for memory to be given back: gpu 1: 4.0 GiB of 24.0 GiB free beside \
@@ -156,7 +156,7 @@ busy/0; gpu 1: 4.0 GiB of 24.0 GiB free beside urgent/0)
         situation="the lowest goes: though it is busy, and the other would be cheaper",
         fleet=model("busy", 20, "priority: 50") + model("quiet", 20) + URGENT,
         on=ran(model("busy", 20, "priority: 50") + model("quiet", 20), 2),
-        demand={"busy": Wish(in_flight=3)},
+        demand={"busy": Wish(in_flight={"busy/0": 3})},
         passes="""
             drain busy/0: Preempted (for urgent/0)
             blocked urgent/0: Waiting (waits for memory to be given back: gpu 1: 4.0 GiB of 24.0 GiB free beside \
@@ -187,7 +187,7 @@ three/0, two/0; gpu 1: 4.0 GiB of 24.0 GiB free beside urgent/0)
         situation="who gives way is drained first where it has requests in flight",
         fleet=model("low", 20) + URGENT,
         on=ran(model("low", 20), 1),
-        demand={"low": Wish(in_flight=2)},
+        demand={"low": Wish(in_flight={"low/0": 2})},
         passes="""
             drain low/0: Preempted (for urgent/0)
             blocked urgent/0: Waiting (waits for memory to be given back: gpu 0: 4.0 GiB of 24.0 GiB free beside \
@@ -307,8 +307,7 @@ c/0, urgent/0)
         fleet=model("low", 20, "paused: true") + URGENT,
         on=ran(model("low", 20), 1),
         passes="""
-            blocked low: Paused (paused: nothing is done to it; to go on, `holdfast resume` it or remove paused \
-from its file)
+            blocked low: Paused (paused: nothing is done to it; to go on, remove `paused: true` at fleet.d/low.yaml:4)
             blocked urgent/0: NoFreeGpu (needs one gpu with 20.0 GiB free; gpu 0: 4.0 GiB of 24.0 GiB free beside \
 low/0 (left as it is))
         """,

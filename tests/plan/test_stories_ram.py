@@ -215,7 +215,8 @@ c/0, x/0; 3.2 GiB reserved; one gpu with 10.0 GiB free could be had)
         on=lambda: replace(machine(host=EMPTY), weights=WEIGHED),
         passes="""
             start b/0 port 9000: NotRunning
-            blocked a/0: NoFreeMemory (needs 41.3 GiB of host memory (estimated ±5 %); 29.5 GiB of 64.0 GiB free \
+            blocked a/0: NoFreeMemory (needs 41.3 GiB of host memory (estimated ±5 %: \
+context 8192, as none is declared); 29.5 GiB of 64.0 GiB free \
 beside b/0; 3.2 GiB reserved)
         """,
     ),

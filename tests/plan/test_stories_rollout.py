@@ -144,7 +144,7 @@ STORIES = [
         situation="a roll-out with requests in flight drains each before it ends",
         fleet=chat(EDIT),
         on=ran(chat(), 1),
-        demand={"chat": Wish(in_flight=2)},
+        demand={"chat": Wish(in_flight={"chat/0": 2})},
         passes="""
             start chat/1 on gpu 0 port 9001: SpecChanged (serves while chat/0 is replaced)
             blocked chat/0: Waiting (waits for chat/1 to serve, then is replaced (context default → 8192))

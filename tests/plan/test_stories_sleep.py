@@ -92,7 +92,7 @@ STORIES = [
         situation="it is drained first where a gateway tells of requests",
         fleet=AB,
         on=lambda: so(AB, {}, count=2, a=0, b=1),
-        demand={"b": Wish(in_flight=1)},
+        demand={"b": Wish(in_flight={"b/0": 1})},
         memory=LONG,
         passes="""
             drain a/0: Idle
@@ -204,7 +204,7 @@ STORIES = [
         situation="one in use does not sleep for an equal that has only begun to wait",
         fleet=AB,
         on=lambda: so(AB, sleeping("b"), a=0, b=0),
-        demand={"a": Wish(in_flight=1), "b": Wish(waiting=1, since=NOW)},
+        demand={"a": Wish(in_flight={"a/0": 1}), "b": Wish(waiting=1, since=NOW)},
         passes="blocked b/0: Waiting (waits for its turn after a/0, which is in use; it sleeps until then)",
     ),
     Story(
@@ -353,10 +353,7 @@ STORIES = [
         fleet=vllm("a", more=f"{ONCE}\npaused: true"),
         on=lambda: so(A, sleeping("a"), a=0),
         demand={"a": Wish(waiting=1, since=NOW)},
-        passes=(
-            "blocked a: Paused "
-            "(paused: nothing is done to it; to go on, `holdfast resume` it or remove paused from its file)"
-        ),
+        passes="blocked a: Paused (paused: nothing is done to it; to go on, remove `paused: true` at fleet.d/a.yaml:4)",
     ),
     Story(
         situation="one that did not fall asleep ends, and what went wrong is told",
@@ -475,7 +472,7 @@ def test_one_that_is_being_woken_has_its_memory_already() -> None:
     """What is promised counts as taken: nobody starts in it, and it is not asked again."""
     on = so(AB, sleeping("a"), a=0)
     launch = instance(fleet(AB), "a/0", gpus=cards(1)).launch
-    waking = Memory(in_flight={"a/0": Wake(slot="a/0", request=REQUEST, launch=launch, reason=Reason.Asleep)})
+    waking = Memory(in_flight={"a/0": Wake(slot="a/0", requests=(REQUEST,), launch=launch, reason=Reason.Asleep)})
     asked = {"a": Wish(waiting=1, since=NOW), "b": Wish(waiting=1, since=NOW - 40)}
     decided = text(decide(fleet(AB), on, memory=waking, demand=asked))
     assert "start" not in decided
@@ -485,7 +482,7 @@ def test_one_that_is_being_woken_has_its_memory_already() -> None:
 def test_one_that_is_falling_asleep_has_its_memory_still() -> None:
     on = so(AB, {}, a=0)
     launch = instance(fleet(AB), "a/0", gpus=cards(1)).launch
-    falling = Memory(in_flight={"a/0": Sleep(slot="a/0", request=REQUEST, launch=launch, reason=Reason.Idle)})
+    falling = Memory(in_flight={"a/0": Sleep(slot="a/0", requests=(REQUEST,), launch=launch, reason=Reason.Idle)})
     decided = text(decide(fleet(AB), on, memory=falling, demand={"b": Wish(waiting=1, since=NOW)}))
     assert decided.startswith("blocked b/0: Waiting (waits for memory to be given back")
 
@@ -501,7 +498,7 @@ def test_what_was_woken_stays_for_a_moment_and_not_for_as_long_as_it_had_run() -
 def test_requests_that_do_not_end_in_time_are_cut_by_an_end_not_by_sleep() -> None:
     """Sleep under a request that runs may break the engine; other replicas' requests are not its own."""
     of = fleet(AB)
-    on, asked = so(AB, {}, a=0), {"a": Wish(in_flight=1), "b": Wish(waiting=1, since=NOW - 50)}
+    on, asked = so(AB, {}, a=0), {"a": Wish(in_flight={"a/0": 1}), "b": Wish(waiting=1, since=NOW - 50)}
     drained = Memory(draining={"a/0": NOW - 121})
     assert text(decide(of, on, memory=drained, demand=asked)).startswith("stop a/0: Preempted (for b/0)")
     idle = Memory(draining={"a/0": NOW - 121})

@@ -1,13 +1,17 @@
 """The status of a workload, its conditions and endpoints; and the events that tell what happened between two passes."""
 
 from dataclasses import replace
+from typing import Any
+
+import pytest
 
 from reconciler.model.fleet import Fleet
 from reconciler.model.memory import Memory, Override
 from reconciler.model.observation import Asleep, Exited, Failing, Holder, NotReady, Observation, Running, Unknown
-from reconciler.model.plan import Request, Sleep, Start
+from reconciler.model.plan import Detach, Request, Sleep, Start, Stop
 from reconciler.model.source import Problem
 from reconciler.model.status import GpuShare, Reason, Status
+from reconciler.plan.failures import with_failure
 from reconciler.plan.happenings import happenings
 from reconciler.plan.summary import Pass, Summary, summarise
 from tests.plan.world import GIB, NOW, decide, fleet, gpu, instance, machine, running
@@ -77,7 +81,9 @@ def test_one_that_sleeps_and_is_not_needed_is_as_it_should_be_and_serves_nowhere
 
 def test_one_that_sleeps_and_is_wanted_is_not_ready_until_it_is_awake() -> None:
     seen = asleep(SLEEPS)
-    assert conditions(seen, "chat")["Ready"] == ("False", Reason.Asleep)
+    assert conditions(seen, "chat")["Ready"] == ("False", Reason.Starting)
+    assert seen.workloads["chat"].replicas[0].state == "starting", "what wakes loads"
+    assert seen.gpus[0].shares[0].memory == 20 * GIB, "into what was promised to it"
     assert seen.workloads["chat"].conditions[1].message == "wake chat/0 on gpu 0: Asleep"
     assert seen.workloads["chat"].endpoints == ()
 
@@ -87,7 +93,10 @@ def test_one_that_is_being_put_to_sleep_gets_nothing_new() -> None:
     falling = Memory(
         in_flight={
             "chat/0": Sleep(
-                slot="chat/0", request=Request(path="/x", body={}, within=1.0), launch=one.launch, reason=Reason.Idle
+                slot="chat/0",
+                requests=(Request(path="/x", body={}, within=1.0),),
+                launch=one.launch,
+                reason=Reason.Idle,
             )
         }
     )
@@ -146,6 +155,33 @@ def test_paused_counts_as_settled() -> None:
     assert seen.converged
 
 
+def test_a_row_has_the_labels_of_its_file() -> None:
+    assert status(TINY + "labels: {team: search}\n", machine()).workloads["tiny"].labels == {"team": "search"}
+    assert status(TINY, machine()).workloads["tiny"].labels == {}
+
+
+@pytest.mark.parametrize(
+    ("gpus", "known", "basis"),
+    [
+        (1, {"basis": "declared"}, "declared"),
+        (1, {"basis": "measured", "host_basis": "estimated"}, "measured"),
+        (1, {"basis": "whole", "host_basis": "estimated"}, ""),
+        (0, {"basis": "whole", "host_basis": "estimated"}, "estimated"),
+        (0, {"basis": "declared", "host_basis": "whole"}, ""),
+    ],
+    ids=["of its file", "of its GPUs", "it takes them whole", "of the host where it has none", "nobody knows"],
+)
+def test_a_replica_says_how_it_is_known_what_it_takes(gpus: int, known: dict[str, Any], basis: str) -> None:
+    there = tuple(map(gpu, range(gpus)))
+    one = instance(fleet(CHAT), "chat/0", port=9001, gpus=there)
+    on = machine(replace(one, launch=replace(one.launch, **known)), gpus=there)
+    assert status(CHAT, on).workloads["chat"].replicas[0].basis == basis
+
+
+def test_what_one_that_sleeps_still_holds_is_no_estimate() -> None:
+    assert asleep(ON_DEMAND).workloads["chat"].replicas[0].basis == ""
+
+
 def test_an_endpoint_has_the_address_and_every_name() -> None:
     seen = status(CHAT, machine(instance(fleet(CHAT), "chat/0", port=9001, gpus=(gpu(0),)), gpus=(gpu(0),)))
     (endpoint,) = seen.workloads["chat"].endpoints
@@ -171,6 +207,17 @@ def test_a_draining_instance_gets_no_traffic() -> None:
     seen = status(CHAT, on, memory=Memory(draining={"chat/0": NOW}))
     assert seen.workloads["chat"].endpoints == ()
     assert seen.workloads["chat"].replicas[0].state == "draining"
+
+
+def test_a_failed_probe_of_what_drains_or_is_being_stopped_brings_it_no_traffic() -> None:
+    stop = Stop(slot="chat/0", run=1, grace=10.0, reason=Reason.SpecChanged)
+    on = machine(instance(fleet(CHAT), "chat/0", failing(1), port=9001))
+    for memory, state in (
+        (Memory(draining={"chat/0": NOW}), "draining"),
+        (Memory(in_flight={"chat/0": stop}), "failing"),
+    ):
+        row = status(CHAT, on, memory=memory).workloads["chat"]
+        assert (row.replicas[0].state, row.endpoints) == (state, ())
 
 
 def test_a_gpu_shows_promises_and_strangers() -> None:
@@ -300,12 +347,53 @@ def test_host_memory_is_reported_where_somebody_waits_for_it() -> None:
     assert seen.workloads["one"].replicas[0].host == 20 * GIB
 
 
+def test_a_start_that_fails_again_and_again_is_told_once_until_it_fails_otherwise() -> None:
+    def passed(before: Status | None, memory: Memory) -> tuple[Status, list[str]]:
+        after, plan = status(TINY, machine(), memory=memory), decide(fleet(TINY), machine(), memory=memory)
+        return after, [new.message for new in happenings(before, after, plan, memory.failures)]
+
+    def failed(memory: Memory, why: str) -> Memory:
+        [start] = decide(fleet(TINY), machine()).actions
+        return with_failure(memory, start, at=NOW, reason=Reason.SourceMissing, detail=why)[0]
+
+    def due(memory: Memory) -> Memory:
+        return replace(memory, failures={"tiny/0": replace(memory.failures["tiny/0"], at=NOW - 9999)})
+
+    seen, first = passed(None, Memory())
+    assert [text for text in first if "starting" in text]
+    memory = failed(Memory(), "no such file")
+    seen, told = passed(seen, memory)
+    assert told == ["blocked: no such file"]
+    for why, expected in (
+        ("no such file", []),
+        ("no such file", []),
+        ("denied", ["blocked: denied"]),
+        ("denied", []),
+    ):
+        seen, told = passed(seen, due(memory))
+        assert told == []
+        memory = failed(memory, why)
+        seen, told = passed(seen, memory)
+        assert told == expected
+
+
 def test_a_problem_is_told_when_it_comes_and_when_it_goes() -> None:
     problem = Problem(path="fleet.d/x.yaml", line=2, message="cannot be read")
     good, bad = summary(TINY, machine()).status, summary(TINY, machine(), problems=(problem,)).status
     plan = decide(fleet(""), machine())
     assert [new.message for new in happenings(good, bad, plan)] == ["fleet.d/x.yaml:2:1: cannot be read"]
-    assert [new.message for new in happenings(bad, good, plan)] == ["is good again"]
+    assert [new.message for new in happenings(bad, good, plan)] == ["what was wrong there is gone"]
+    mended = summary(TINY.replace("tiny", "x"), machine()).status
+    assert mended.workloads["x"].source.startswith("fleet.d/x.yaml:")
+    assert [new.message for new in happenings(bad, mended, plan)] == ["is good again"]
+
+
+def test_that_the_record_of_what_has_ended_is_removed_is_no_news() -> None:
+    of = fleet(TINY)
+    plan = decide(fleet(""), machine(instance(of, "tiny/0", Exited(at=NOW, code=0, asked=Reason.NotInFleet))))
+    assert [action.kind for action in plan.actions] == ["forget"]
+    seen = status(TINY, machine())
+    assert happenings(seen, seen, plan) == ()
 
 
 def test_a_start_names_its_place() -> None:
@@ -315,13 +403,25 @@ def test_a_start_names_its_place() -> None:
     assert [new.message for new in happenings(seen, seen, decided)] == ["starting on gpu 0, port 9000"]
 
 
-def test_an_adapter_is_a_name_where_its_engine_has_it() -> None:
-    lora = "kind: Model\nname: a\nsource: hf:o/a\nengine: vllm\ngpus: 0\naliases: [b]\nreplicas: 2\nadapters: ["
+@pytest.mark.parametrize(("engine", "known"), [("vllm", {}), ("sglang", {"law": "a:law", "sql": "a:sql"})])
+def test_an_adapter_is_a_name_where_its_engine_has_it(engine: str, known: dict[str, str]) -> None:
+    lora = f"kind: Model\nname: a\nsource: hf:o/a\nengine: {engine}\ngpus: 0\naliases: [b]\nreplicas: 2\nadapters: ["
     sql, law = "{name: sql, source: 'hf:o/s'}", "{name: law, source: 'hf:o/l'}"
     one, both = (fleet(f"{lora}{text}]") for text in (sql, f"{law}, {sql}"))
     on = machine(instance(one, "a/0", port=9000), instance(both, "a/1", port=9001))
     seen = status(f"{lora}{law}, {sql}]", on).workloads["a"]
     assert [each.names for each in seen.endpoints] == [("a", "b", "sql"), ("a", "b", "law", "sql")]
+    assert seen.endpoints[1].known_as == {"b": "a", **known}
+
+
+def test_an_adapter_that_is_being_detached_is_no_name_any_more() -> None:
+    lora = "kind: Model\nname: a\nsource: hf:o/a\nengine: vllm\ngpus: 0\nadapters: [{name: law, source: 'hf:o/l'}]"
+    on = machine(instance(fleet(lora.replace("hf:o/l", "hf:o/former")), "a/0", port=9000))
+    assert status(lora, on, memory=Memory(paused=True)).workloads["a"].endpoints[0].names == ("a", "law")
+    [detach] = decide(fleet(lora), on).actions
+    assert isinstance(detach, Detach)
+    for memory in (Memory(), Memory(in_flight={"a/0": detach})):
+        assert status(lora, on, memory=memory).workloads["a"].endpoints[0].names == ("a",)
 
 
 def test_gpus_that_cannot_be_seen_are_shown_as_they_were() -> None:

@@ -35,7 +35,7 @@ AB = model("a") + model("b")
 CARD = (gpu(0),)
 WAITS = {"b": Wish(waiting=1, since=NOW)}
 LONG = {"b": Wish(waiting=1, since=NOW - 30)}
-USED = {"a": Wish(in_flight=1)}
+USED = {"a": Wish(in_flight={"a/0": 1})}
 
 
 def on(*instances: Instance, cards: int = 1) -> Observation:
@@ -198,7 +198,7 @@ CASES = [
         situation="a long queue takes the place of an idle one, not of one in use",
         fleet=model("a", replicas="{min: 0, max: 2}") + model("b"),
         instances=(there(AB, "a/0"), there(AB, "b/0", card=1)),
-        demand={"a": Wish(waiting=9, in_flight=1, since=NOW - 100), "b": Wish(in_flight=1)},
+        demand={"a": Wish(waiting=9, in_flight={"a/0": 1}, since=NOW - 100), "b": Wish(in_flight={"b/0": 1})},
         cards=2,
         plan="blocked a/1: Waiting (waits for its turn after a/0, which is in use, b/0, which is in use)",
     ),
@@ -209,7 +209,7 @@ CASES = [
             there(model("a", replicas="{min: 0, max: 2}"), "a/0"),
             there(model("a", replicas="{min: 0, max: 2}"), "a/1", card=1),
         ),
-        demand={"a": Wish(waiting=9, in_flight=2, since=NOW - 1), "b": Wish(waiting=1, since=NOW)},
+        demand={"a": Wish(waiting=9, in_flight={"a/0": 2}, since=NOW - 1), "b": Wish(waiting=1, since=NOW)},
         cards=2,
         plan="drain a/1: Preempted (for b/0)\nblocked b/0: Waiting (…",
     ),
@@ -217,7 +217,7 @@ CASES = [
         situation="two cards are taken at once for one that needs both and has waited for long",
         fleet=AB + model("c", gpus=2),
         instances=(there(AB, "a/0"), there(AB, "b/0", card=1)),
-        demand={"a": Wish(in_flight=1), "b": Wish(in_flight=1), "c": Wish(waiting=1, since=NOW - 30)},
+        demand={"a": Wish(in_flight={"a/0": 1}), "b": Wish(in_flight={"b/0": 1}), "c": Wish(waiting=1, since=NOW - 30)},
         cards=2,
         plan="drain a/0: Preempted (for c/0)\ndrain b/0: Preempted (for c/0)\nblocked c/0: Waiting (…",
     ),

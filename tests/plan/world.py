@@ -1,6 +1,6 @@
 """Words for the planner's cases: a fleet from YAML, a machine, instances in some phase; and the plan's text."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from textwrap import dedent
 from typing import Any
@@ -8,7 +8,9 @@ from typing import Any
 import yaml
 
 from reconciler import engines
+from reconciler.model.facts import Facts, Road, declared
 from reconciler.model.fleet import Fleet, Workload, slots_of
+from reconciler.model.gateway import Access, Route
 from reconciler.model.kinds import KINDS, Engine, Model, Node, Service
 from reconciler.model.memory import Memory
 from reconciler.model.observation import (
@@ -26,6 +28,7 @@ from reconciler.model.observation import (
 )
 from reconciler.model.plan import Plan, Size, Strikes
 from reconciler.model.source import Problem, Source
+from reconciler.observe.host import PROGRAMS
 from reconciler.plan.planner import plan
 
 NOW = 1000.0
@@ -35,13 +38,13 @@ HOST = Host(
     cpus=8,
     memory=64 * GIB,
     available=60 * GIB,
-    programs={"vllm": "/usr/bin/vllm", "llama-server": "/usr/bin/llama-server"},
+    programs={name: f"/usr/bin/{name}" for name in PROGRAMS},
     python="/usr/bin/python3",
 )
 
 
 def fleet(text: str, *, problems: tuple[Problem, ...] = (), missing: str | None = None) -> Fleet:
-    """A fleet as its files would give it; every document stands in `fleet.d/<name>.yaml`."""
+    """A fleet as its files would give it; every document stands in `fleet.d/<name>.yaml`, `paused` on line 4."""
     specs: list[Any] = [
         KINDS[document["kind"]].model_validate(document)
         for document in yaml.load_all(dedent(text), yaml.CSafeLoader)
@@ -51,7 +54,7 @@ def fleet(text: str, *, problems: tuple[Problem, ...] = (), missing: str | None 
     workloads: dict[str, Workload] = {}
     for spec in specs:
         if isinstance(spec, Model | Service):
-            source = Source(path=f"fleet.d/{spec.name}.yaml", line=1)
+            source = Source(path=f"fleet.d/{spec.name}.yaml", line=1, pause=4 if spec.paused else 0)
             made = engines.workload(spec, source=source, directory="/etc/fleet.d", engines=templates)
             assert isinstance(made, Workload), made
             workloads[spec.name] = made
@@ -60,6 +63,8 @@ def fleet(text: str, *, problems: tuple[Problem, ...] = (), missing: str | None 
         workloads=workloads,
         engines=templates,
         nodes={spec.name: spec for spec in specs if isinstance(spec, Node)},
+        access={spec.name: spec for spec in specs if isinstance(spec, Access)},
+        routes={spec.name: spec for spec in specs if isinstance(spec, Route)},
         problems=problems,
         missing=missing,
         slots=slots_of(workloads),
@@ -153,3 +158,9 @@ def with_env(of: Fleet, name: str, env: Mapping[str, str]) -> Fleet:
     assert isinstance(made, Workload)
     workloads = {**of.workloads, name: made}
     return replace(of, workloads=workloads, slots=slots_of(workloads))
+
+
+def ahead_of(of: Fleet, observation: Observation, passes: Iterable[Plan], memory: Memory | None = None) -> Road:
+    """These passes, as the daemon tells of them."""
+    facts = Facts(observation=observation, memory=memory or Memory(), now=NOW)
+    return Road(passes=tuple(passes), declared=declared(of), facts=facts)
