@@ -7,10 +7,10 @@ after the first was killed, knows them by what they carry. No bare pid is ever s
 from __future__ import annotations
 
 import os
-import select
 import signal
 
 from reconciler.act import procfs
+from reconciler.ready import readable
 
 
 class End:
@@ -49,7 +49,7 @@ class Family:
         childless = self._reap()
         if self.own:
             return childless
-        if self.pidfd is not None and _readable(self.pidfd):
+        if self.pidfd is not None and readable(self.pidfd, 0):
             self.end = End(peak=self._peak)
             os.close(self.pidfd)
             self.pidfd = None
@@ -61,7 +61,7 @@ class Family:
             return
         peak = procfs.peak(self.pid)
         session = {found.pid: found.start for found in procfs.table().values() if found.session == self.pid}
-        if not _readable(self.pidfd):  # it runs, so the number was its own all the while
+        if not readable(self.pidfd, 0):  # it runs, so the number was its own all the while
             self._peak = peak or self._peak
             self._known |= session
 
@@ -128,11 +128,7 @@ def take_over(pid: int, start: int, *, token: str, pipe: tuple[int, int]) -> Fam
     if pidfd is None:
         return None
     found = procfs.stat(pid)
-    if found is None or found.ended or not procfs.carries(pid, token, pipe) or _readable(pidfd):
+    if found is None or found.ended or not procfs.carries(pid, token, pipe) or readable(pidfd, 0):
         os.close(pidfd)
         return None
     return Family(pid, start, token=token, pipe=pipe, own=False, pidfd=pidfd)
-
-
-def _readable(pidfd: int) -> bool:
-    return bool(select.select([pidfd], [], [], 0)[0])

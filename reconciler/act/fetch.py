@@ -11,17 +11,18 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
-from posixpath import dirname, join, relpath
+from posixpath import join, relpath
 from types import FrameType
 from typing import NoReturn
 
 from reconciler import shelf
-from reconciler.act import fetch_file
+from reconciler.act import fetch_file, ollama_store
 from reconciler.act.fetch_ask import Asker, FetchError
-from reconciler.act.fetch_list import Listing, Remote, listing, snapshot
+from reconciler.act.fetch_list import Listing, Remote, as_pinned, listing, snapshot
+from reconciler.act.shelving import Shelving
 from reconciler.engines import safetensors
 from reconciler.engines.dialect import hub_parts, scheme
 from reconciler.model.quantity import print_size
@@ -64,6 +65,8 @@ class _Fetch:
 
     def live(self) -> None:
         """Until it is there, or failed. Does nothing where another process is at it."""
+        # who sees the lock may cancel: not before that can be told
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         os.makedirs(self.path, exist_ok=True)
         lock = os.open(join(self.path, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
@@ -86,13 +89,14 @@ class _Fetch:
             os._exit(0)
 
         signal.signal(signal.SIGTERM, cancel)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         failure: list[FetchError] = []
         ended = threading.Event()
         threading.Thread(target=self._work, args=(failure, ended), daemon=True).start()
         while not ended.wait(_TELLS):
             tell()
         if not failure:
-            tell()
+            tell(state="whole")
             return
         (error,) = failure
         grown = self.done > self.begun
@@ -101,6 +105,7 @@ class _Fetch:
             reason=error.reason.value,
             detail=str(error),
             after=error.after,
+            short=error.short,
             count=1 if grown else told.count + 1,
         )
 
@@ -109,6 +114,8 @@ class _Fetch:
             self._fetch()
         except FetchError as error:
             failure.append(error)
+        except OSError as error:
+            failure.append(fetch_file.disk(self.order.source, error))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is told, and tried again later
             failure.append(FetchError(Reason.FetchFailed, f"cannot fetch {self.order.source}: {error!r}", after=60))
         finally:
@@ -122,30 +129,26 @@ class _Fetch:
             listed = self._as_it_lies() if error.reason is Reason.FetchFailed else None
             if listed is None:
                 raise
-        targets = {remote.path: self._target(remote, listed) for remote in listed.files}
-        sizes = [remote.size for remote in listed.files]
+        shelving = Shelving(place=self.place, source=source, revision=listed.revision)
+        targets = {remote.path: shelving.target(remote.path, remote.digest) for remote in listed.files}
+        manifest = {shelf.MANIFEST: shelving.target(shelf.MANIFEST, "")} if listed.manifest else {}
+        wanted = {targets[remote.path]: remote for remote in listed.files}  # those that are alike are one
+        sizes = [remote.size for remote in wanted.values()]
         self.total = sum(size for size in sizes if size is not None) if None not in sizes else None
-        self._check_room(targets)
-        digests = self._files(listed, targets)
-        path = self._publish(listed, targets)
-        files = tuple(
-            shelf.File(
-                path=remote.path,
-                at=(at := self._shown(remote, listed)),
-                size=os.stat(at).st_size,
-                digest=digests[remote.path],
-            )
-            for remote in listed.files
-        )
-        shelf.write_whole(self.path, shelf.Whole(source=source, path=path, revision=listed.revision, files=files))
+        shelving.claim({**targets, **manifest})
+        if manifest:
+            ollama_store.link(listed, self.place.ollama)
+        self._check_room(wanted)
+        fetched = self._files(wanted)
+        digests = {path: fetched[target] for path, target in targets.items()}
+        for name, path in manifest.items():
+            digests[name] = ollama_store.publish(listed.manifest, path)
+        shelving.publish({**targets, **manifest}, digests)
 
-    def _files(self, listed: Listing, targets: dict[str, str]) -> dict[str, str]:
-        """Have all files; their digests."""
+    def _files(self, wanted: Mapping[str, Remote]) -> dict[str, str]:
+        """Have all of them, by where they are to be; their digests."""
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            jobs = {
-                remote.path: pool.submit(fetch_file.fetch, remote, targets[remote.path], self.ask, self._count)
-                for remote in listed.files
-            }
+            jobs = {target: pool.submit(self._file, remote, target) for target, remote in wanted.items()}
             finished, _ = wait(jobs.values(), return_when=FIRST_EXCEPTION)
             failed = [error for job in finished if (error := job.exception()) is not None]
             if failed:
@@ -153,55 +156,21 @@ class _Fetch:
                 for job in jobs.values():
                     job.cancel()
                 raise failed[0]
-            return {path: job.result() for path, job in jobs.items()}
+            return {target: job.result() for target, job in jobs.items()}
+
+    def _file(self, remote: Remote, target: str) -> str:
+        kept = ollama_store.kept(remote) if scheme(self.order.source) == "ollama" else ()
+        return fetch_file.fetch(remote, target, self.ask, self._count, kept)
 
     def _count(self, more: int) -> None:
         with self._counting:
             self.done += more
 
-    # -- where it lies
-
-    @property
-    def _repository(self) -> str:
-        kind, (repo, *_) = scheme(self.order.source), hub_parts(self.order.source)
-        if kind == "hf":
-            return join(self.place.hub, f"models--{repo.replace('/', '--')}")
-        return join(self.place.ours, f"{kind}--{repo.replace('/', '--')}")
-
-    def _target(self, remote: Remote, listed: Listing) -> str:
-        """Where its bytes go: by digest where that is known, so that what two revisions share lies there once."""
-        kind, _, digest = remote.digest.partition(":")
-        if not listed.revision:
-            return join(self.path, "tree", remote.path)
-        return join(self._repository, "blobs", digest) if kind else self._shown(remote, listed)
-
-    def _shown(self, remote: Remote, listed: Listing) -> str:
-        """Where an engine finds it."""
-        if not listed.revision:
-            return join(self.path, "tree", remote.path)
-        return join(self._repository, "snapshots", listed.revision, remote.path)
-
-    def _publish(self, listed: Listing, targets: dict[str, str]) -> str:
-        """Show all files where engines look for them; what one is told to load."""
-        for remote in listed.files:
-            shown, target = self._shown(remote, listed), targets[remote.path]
-            if shown != target:
-                os.makedirs(dirname(shown), exist_ok=True)
-                _link(relpath(target, dirname(shown)), shown)
-        repo_or_file = hub_parts(self.order.source)
-        if not listed.revision or repo_or_file[2] is not None:
-            return self._shown(listed.files[0], listed)
-        named = repo_or_file[1] or "main"
-        if scheme(self.order.source) == "hf" and named != listed.revision:
-            refs = join(self._repository, "refs", named)
-            os.makedirs(dirname(refs), exist_ok=True)
-            with open(refs, "w", encoding="ascii") as file:
-                file.write(listed.revision)
-        return join(self._repository, "snapshots", listed.revision)
-
     def _as_it_lies(self) -> Listing | None:
-        """What Hugging Face's tools have fetched, where the hub cannot be asked: blobs have their digests for names."""
+        """What other tools have fetched, where the hub cannot be asked: blobs have their digests for names."""
         source = self.order.source
+        if scheme(source) == "ollama":
+            return ollama_store.pulled(source, self.place.ollama)
         found = shelf.snapshot_of(source, self.place.hub) if scheme(source) == "hf" else None
         if found is None:
             return None
@@ -217,30 +186,36 @@ class _Fetch:
             if kind is None or os.path.islink(join(root, name)) is False:
                 return None
             files.append(Remote(path=name, url="", size=os.stat(join(root, name)).st_size, digest=f"{kind}:{digest}"))
-        return Listing(revision=os.path.basename(root), files=tuple(files))
+        with contextlib.suppress(FetchError):
+            return as_pinned(source, Listing(revision=os.path.basename(root), files=tuple(files)))
+        return None
 
     # -- room for it
 
-    def _check_room(self, targets: dict[str, str]) -> None:
+    def _check_room(self, targets: Collection[str]) -> None:
         """Whether the disk, and the cache's size, have room for what is missing and for what others still fetch."""
-        there = sum(_size(target) + _size(f"{target}.incomplete") for target in targets.values())
+        there = sum(_size(target) + _size(f"{target}{shelf.PARTIAL}") for target in targets)
         self.begun = there
         if self.total is None:
             return  # what the first answer tells is checked by the disk itself
         needed = max(0, self.total - there)
         others = shelf.running(self.place, beside=self.order.source)
         promised = sum(max(0, each.total - each.done) for each in others if each.total is not None)
-        found = os.statvfs(self.path)
+        folder = os.path.dirname(next(iter(targets)))
+        os.makedirs(folder, exist_ok=True)
+        found = os.statvfs(folder)
         free = max(0, found.f_bavail * found.f_frsize - promised)
         if needed > free:
-            raise fetch_file.short(self.order.source, needed, free, self.path)
+            why = f"it needs {print_size(needed)} more, and the disk of {folder} has {print_size(free)} free"
+            raise fetch_file.full(self.order.source, why, short=needed - free)
         limit = self.order.limit
-        used = shelf.size(self.place.hub, self.place.ours) if limit is not None and needed else 0
+        used = shelf.size(*self.place.parts) if limit is not None and needed else 0
         if limit is not None and needed and used + promised + needed > limit:
             raise fetch_file.full(
                 self.order.source,
                 f"it needs {print_size(needed)} more, and the cache holds {print_size(used + promised)} of its "
-                f"{print_size(limit)}: see size of the Node's cache",
+                f"{print_size(limit)} (size of the Node's cache)",
+                short=used + promised + needed - limit,
             )
 
 
@@ -261,18 +236,16 @@ def _size(path: str) -> int:
         return 0
 
 
-def _link(to: str, path: str) -> None:
-    """A link, put in place at once."""
-    fresh = f"{path}.new"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(fresh)
-    os.symlink(to, fresh)
-    os.replace(fresh, path)
-
-
 def main(read: Callable[[], bytes] = sys.stdin.buffer.read) -> NoReturn:
-    """Fetch what the order says."""
-    _Fetch(Order(**json.loads(read()))).live()
+    """Fetch what the order says. Where not even that can be written down, standard error has it, and the status."""
+    os.umask(0o022)  # engines read it under users of their own; who may come so far, a directory above decides
+    order = Order(**json.loads(read()))
+    try:
+        _Fetch(order).live()
+    except OSError as error:
+        sys.stderr.write(f"{fetch_file.disk(order.source, error)}\n")
+        sys.stderr.flush()
+        os._exit(1)
     os._exit(0)  # threads may still wait for a server: nothing is left to them
 
 

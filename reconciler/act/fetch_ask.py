@@ -1,6 +1,7 @@
 """Questions to a hub, and why there is no answer, in words of what a person can do."""
 
 import email.utils
+import math
 import threading
 import time
 import urllib.error
@@ -15,6 +16,8 @@ from reconciler.model.status import Reason
 
 _LONGEST = 3600.0
 """Seconds that a server may ask to wait."""
+_ENDS = 4.0
+"""A small answer is whole within so many times the patience."""
 _MEND = 300.0
 """Seconds until it is tried again where a person has to mend something first."""
 
@@ -22,10 +25,12 @@ _MEND = 300.0
 class FetchError(Exception):
     """Why a fetch ends. The message is for a person."""
 
-    def __init__(self, reason: Reason, detail: str, *, after: float = 0.0) -> None:
+    def __init__(self, reason: Reason, detail: str, *, after: float = 0.0, short: int = 0) -> None:
+        """`short`: bytes that there is too little room."""
         super().__init__(detail)
         self.reason = reason
         self.after = after
+        self.short = short
 
 
 class CutError(Exception):
@@ -38,7 +43,8 @@ class Asker:
     def __init__(self, source: str, token: str | None, patience: float) -> None:
         """`patience`: seconds in which something must come."""
         self.source = source
-        self._token, self._patience = token, patience
+        self.patience = patience
+        self._token = token
         self._opener = web.opener()
         self.stopped = threading.Event()
         """Another file of the source has failed: there is no use in going on."""
@@ -48,30 +54,40 @@ class Asker:
 
     def open(self, url: str, headers: dict[str, str] | None = None) -> HTTPResponse:
         """The answer, its head read. Raises FetchError, or CutError where trying again may help."""
+        if not url.lower().startswith(tuple(f"{scheme}://" for scheme in web.SCHEMES)):
+            raise FetchError(Reason.FetchFailed, f"cannot fetch {self.source}: {url} is no http address", after=_MEND)
         asked = {"User-Agent": "holdfast", "Accept-Encoding": "identity", **(headers or {})}
-        request = urllib.request.Request(url, headers=asked)  # noqa: S310 - checked in the next line
-        if urlsplit(url).scheme not in web.SCHEMES:
-            raise FetchError(Reason.FetchFailed, f"cannot fetch {self.source}: {url} is no http address")
-        if self._token and urlsplit(url).netloc == urlsplit(self.home).netloc:
-            request.add_header("Authorization", f"Bearer {self._token}")
+        request = urllib.request.Request(url, headers=asked)  # noqa: S310 - checked above
         try:
-            answer: Any = self._opener.open(request, timeout=self._patience)
+            web.show(request, self._token, self.home)
+            answer: Any = self._opener.open(request, timeout=self.patience)
         except urllib.error.HTTPError as error:
             error.close()
             raise self._refused(error.code, error.headers.get("Retry-After")) from None
         except web.RefusedError as error:
-            raise FetchError(Reason.FetchFailed, f"cannot fetch {self.source}: {error}") from None
+            raise FetchError(Reason.FetchFailed, f"cannot fetch {self.source}: {error}", after=_MEND) from None
         except (OSError, HTTPException, ValueError) as error:
             why = getattr(error, "reason", None) or error
             words = getattr(why, "strerror", None) or str(why) or type(error).__name__
             raise CutError(f"{urlsplit(url).netloc}: {words.lower()}") from None
+        packed = answer.headers.get("Content-Encoding", "identity")
+        if packed.lower() != "identity":
+            answer.close()
+            raise FetchError(
+                Reason.FetchFailed, f"cannot fetch {self.source}: the server sends it packed, unasked", after=_MEND
+            )
         return answer
 
-    def all(self, url: str, cap: int) -> bytes:
+    def all(self, url: str, cap: int, headers: dict[str, str] | None = None) -> bytes:
         """A small answer whole. Raises FetchError."""
+        data, until = bytearray(), time.monotonic() + _ENDS * self.patience
         try:
-            with self.open(url) as answer:
-                return answer.read(cap)
+            with self.open(url, headers) as answer:
+                while len(data) < cap and (more := answer.read1(cap - len(data))):
+                    data += more
+                    if time.monotonic() > until:
+                        raise self.unreachable(f"{urlsplit(url).netloc} does not come to an end")
+            return bytes(data)
         except (CutError, OSError, HTTPException) as error:
             raise self.unreachable(str(error)) from None
 
@@ -85,6 +101,9 @@ class Asker:
         if code in (404, 410):
             detail = f"cannot fetch {self.source}: HTTP {code}; check its name, its revision and the file"
             return FetchError(Reason.SourceMissing, detail, after=_MEND)
+        if code < 400:
+            detail = f"cannot fetch {self.source}: the server redirects in circles, or to no http address"
+            return FetchError(Reason.FetchFailed, detail, after=_MEND)
         after = _seconds(retry)
         wish = f", and asks to wait {after:.0f} s" if after else ""
         return FetchError(
@@ -93,6 +112,8 @@ class Asker:
 
     def _gated(self, code: int) -> str:
         said = f"cannot fetch {self.source}: HTTP {code}"
+        if scheme(self.source) == "ollama":
+            return f"{said}: it is private, or gated; pull it with ollama itself: its store is looked into"
         if not self.home:
             return f"{said}; the server wants a login, which https: sources cannot give"
         repo, *_ = hub_parts(self.source)
@@ -114,4 +135,4 @@ def _seconds(retry: str | None) -> float:
             wait = email.utils.parsedate_to_datetime(retry).timestamp() - time.time()
         except (ValueError, OverflowError):
             return 0.0
-    return min(max(wait, 0.0), _LONGEST)
+    return min(max(wait, 0.0), _LONGEST) if math.isfinite(wait) else 0.0

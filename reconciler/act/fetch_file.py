@@ -6,17 +6,23 @@ import fcntl
 import hashlib
 import os
 import re
-from collections.abc import Callable
+import shutil
+import stat
+import time
+from collections.abc import Callable, Generator, Iterable
 from http.client import HTTPException, HTTPResponse
+from typing import BinaryIO
 
 from reconciler.act.fetch_ask import Asker, CutError, FetchError
 from reconciler.act.fetch_list import Remote
-from reconciler.model.quantity import print_size
 from reconciler.model.status import Reason
+from reconciler.shelf import PARTIAL
 
 CHUNK = 2**20
 _TRIES = 5
 """Connections in a row that bring nothing."""
+_LEAST = 1024
+"""Bytes a second that a server sends, if it is of any use to wait for it."""
 _RANGE = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)")
 _UNFIT = 600.0
 """Seconds until something is fetched again that was not what it should be."""
@@ -25,41 +31,86 @@ Tell = Callable[[int], None]
 """Told of bytes that are here now, or (negative) that were discarded."""
 
 
-def fetch(wanted: Remote, target: str, ask: Asker, tell: Tell) -> str:
-    """Have the file there, whole and checked; its digest. Raises FetchError."""
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    partial = f"{target}.incomplete"
-    descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+def fetch(wanted: Remote, target: str, ask: Asker, tell: Tell, kept: Iterable[str] = ()) -> str:
+    """Have the file there, whole and checked; its digest. Raises FetchError.
+
+    `kept`: where another program may keep the same file on this machine.
+    """
+    partial = f"{target}{PARTIAL}"
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)  # another source of the same repository may be fetching it
-        there = _known(wanted, target, tell)
-        if there is None:
-            there = _Part(wanted, partial, descriptor, ask, tell).complete()
-            os.fsync(descriptor)
-            os.replace(partial, target)
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        with alone(partial) as descriptor:
+            there = _known(wanted, target, tell)
+            if there is None:
+                _take_over(wanted, kept, descriptor)
+                there = _Part(wanted, partial, descriptor, ask, tell).complete()
+                os.fsync(descriptor)
+                os.replace(partial, target)
+            else:
+                os.unlink(partial)
             _remove(f"{partial}.etag")
-        else:
-            os.unlink(partial)
     except OSError as error:
-        raise _disk(ask.source, error) from None
-    finally:
-        os.close(descriptor)
+        raise disk(ask.source, error) from None
     return there
+
+
+@contextlib.contextmanager
+def alone(partial: str) -> Generator[int]:
+    """Its descriptor, while nobody else writes to it: another source may be of the same file. Blocks."""
+    while True:
+        descriptor = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _is_at(partial, descriptor):
+                yield descriptor
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _is_at(path: str, descriptor: int) -> bool:
+    """Whether it still has that name: whoever had the lock before us may have taken it away."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _take_over(wanted: Remote, kept: Iterable[str], descriptor: int) -> None:
+    """Begin with what another program has, if it is as long: it is checked with the rest."""
+    for path in kept:
+        with contextlib.suppress(OSError), _opened(path) as file:
+            if os.fstat(file.fileno()).st_size == wanted.size:
+                os.ftruncate(descriptor, 0)
+                with open(descriptor, "wb", closefd=False) as into:
+                    shutil.copyfileobj(file, into, CHUNK)
+                return
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Generator[BinaryIO]:
+    """A file to read. Raises OSError where it is another thing, such as a pipe that would never end."""
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "it is no file", path)
+        yield file
 
 
 def _known(wanted: Remote, target: str, tell: Tell) -> str | None:
     """The digest of a file that is there already, by whomever it was fetched; None where it has to be fetched."""
     try:
-        with open(target, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
+        with _opened(target) as file:
+            size, read = os.fstat(file.fileno()).st_size, 0
             check = _Check(wanted.digest, size)
             while chunk := file.read(CHUNK):
                 check.update(chunk)
+                read += len(chunk)
+                tell(len(chunk))
     except FileNotFoundError:
         return None
     if wanted.size in (None, size) and (not wanted.digest or check.digest == wanted.digest):
-        tell(size)
         return check.digest
+    tell(-read)
     os.unlink(target)
     return None
 
@@ -104,15 +155,15 @@ class _Part:
                 self._ask.stopped.wait(0.5 * 2**tries if tries else 0.0)
                 if self._ask.stopped.is_set():
                     raise self._ask.unreachable("another of its files cannot be had") from None
-        wanted = self._wanted.digest
-        if wanted and self._check.digest != wanted:
+        if os.fstat(self._descriptor).st_size != self._have:
             self._discard()
-            detail = (
-                f"cannot use {self._ask.source}: {self._wanted.path} came as {self._check.digest}, not as {wanted}; "
-                "it was discarded"
-            )
-            raise FetchError(Reason.DigestWrong, detail, after=_UNFIT)
-        return self._check.digest
+            raise self._ask.unreachable(f"another program writes to {self._path}")
+        wanted, came = self._wanted.digest, self._check.digest
+        if wanted and came != wanted:
+            self._discard()
+            file = f"{self._wanted.path} came as {came}, not as {wanted}; it was discarded"
+            raise FetchError(Reason.DigestWrong, f"cannot use {self._ask.source}: {file}", after=_UNFIT)
+        return came
 
     def _take_up(self) -> None:
         """Go on with what an earlier fetch left; of what may have become another since, only if the server can tell."""
@@ -129,22 +180,35 @@ class _Part:
         while self._have < there and (chunk := os.pread(self._descriptor, CHUNK, self._have)):
             self._check.update(chunk)
             self._have += len(chunk)
-        self._tell(self._have)
+            self._tell(len(chunk))
+        if self._have == self._size and self._wanted.digest not in ("", self._check.digest):
+            self._discard()
 
     def _connect(self) -> None:
         """One connection, as far as it goes. Raises CutError, FetchError and OSError."""
+        if self._have and not (self._wanted.digest or self._validator):
+            self._discard()  # it may have become another file
         headers = {"Range": f"bytes={self._have}-"} if self._have else {}
         if self._have and self._validator:
             headers["If-Range"] = self._validator
         with self._ask.open(self._wanted.url, headers) as answer:
             self._begin(answer)
+            since, before = time.monotonic(), self._have
             while chunk := self._next(answer):
                 self._write(chunk)
+                if time.monotonic() > since + self._ask.patience:
+                    if self._have - before < _LEAST * self._ask.patience:
+                        raise self._ask.unreachable(f"the server sends less than {_LEAST} bytes a second")
+                    since, before = time.monotonic(), self._have
         if self._size is None or self._have < self._size:
             raise CutError(f"the connection ended at {self._have} bytes")
 
     def _begin(self, answer: HTTPResponse) -> None:
         """Where what comes belongs, and how much there is in all."""
+        etag = answer.headers.get("ETag", "")
+        if answer.status == 206 and self._validator and etag != self._validator:
+            self._discard()
+            raise self._ask.unreachable(f"{self._wanted.path} is another file there than when it was begun")
         span = _RANGE.fullmatch(answer.headers.get("Content-Range", ""))
         if answer.status == 206 and span is not None and int(span[1]) == self._have:
             size = int(span[2]) if span[2] != "*" else None
@@ -161,11 +225,10 @@ class _Part:
             self._discard()
             raise self._ask.unreachable(f"the server has {size} bytes of {self._wanted.path}, not {self._size}")
         self._size = self._size or size
-        strong = answer.headers.get("ETag", "")
-        if self._size and not self._wanted.digest and not self._validator and strong.startswith('"'):
-            self._validator = strong
+        if self._size and not self._wanted.digest and not self._validator and etag.startswith('"'):
+            self._validator = etag
             with open(f"{self._path}.etag", "w", encoding="latin-1") as file:
-                file.write(f"{self._size} {strong}")
+                file.write(f"{self._size} {etag}")
 
     def _next(self, answer: HTTPResponse) -> bytes:
         if self._ask.stopped.is_set():
@@ -200,7 +263,8 @@ def _remove(path: str) -> None:
         os.unlink(path)
 
 
-def _disk(source: str, error: OSError) -> FetchError:
+def disk(source: str, error: OSError) -> FetchError:
+    """That the cache cannot be written to."""
     where = error.filename or "the cache"
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return full(source, f"the disk of {where} is full")
@@ -208,11 +272,6 @@ def _disk(source: str, error: OSError) -> FetchError:
     return FetchError(Reason.FetchFailed, detail, after=60)
 
 
-def full(source: str, why: str) -> FetchError:
-    """That there is no room for it."""
-    return FetchError(Reason.DiskFull, f"cannot fetch {source}: {why}", after=60)
-
-
-def short(source: str, needed: int, free: int, where: str) -> FetchError:
-    """The same, known beforehand."""
-    return full(source, f"it needs {print_size(needed)} more, and {where} has {print_size(free)} free")
+def full(source: str, why: str, *, short: int = 0) -> FetchError:
+    """That there is no room for it; `short`: bytes."""
+    return FetchError(Reason.DiskFull, f"cannot fetch {source}: {why}", after=60, short=short)

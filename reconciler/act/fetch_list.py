@@ -3,24 +3,28 @@
 What a hub names becomes a path on this machine, so no name may lead out of its directory.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from posixpath import basename
 from typing import Any, cast
 from urllib.parse import quote, unquote, urlsplit
 
 from reconciler import web
 from reconciler.act.fetch_ask import Asker, FetchError
-from reconciler.engines import gguf
+from reconciler.engines import gguf, registry
 from reconciler.engines.dialect import hub_parts, pinned, scheme
 from reconciler.model.status import Reason
 
-_LISTING = 64 * 2**20
+_LISTING = 16 * 2**20
 _FILES = 20000
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_HEX = re.compile(r"[0-9a-f]{64}")
+_DIGESTS = {"sha256": re.compile(r"[0-9a-f]{64}"), "git": _COMMIT}
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_LONGEST = 240
+"""Bytes of one part of a name: file systems take 255, and there are our endings."""
 _SETTINGS = (".json", ".txt", ".model", ".py", ".jinja", ".tiktoken", ".vocab", ".bpe")
 _ELSEWHERE = ("original/", "onnx/", "openvino/", "metal/")
 """Folders in which repositories hold the same weights once more, for others."""
@@ -47,13 +51,21 @@ class Listing:
     revision: str
     """The commit that was asked for, or that its name stands for now; empty for what is of no hub."""
     files: tuple[Remote, ...]
+    manifest: bytes = b""
+    """Of an `ollama:` source: what lists its files, the GGUF first."""
 
 
 def listing(source: str, ask: Asker) -> Listing:
     """What a source consists of. Raises FetchError."""
-    kind, (plain, digest) = scheme(source), pinned(source)
+    kind = scheme(source)
     if kind == "https":
-        return _address(source, plain, digest)
+        return as_pinned(source, _address(source))
+    if kind == "ollama":
+        name = _name_of(source)
+        said = ask.all(
+            f"{web.model_address(name)}/manifests/{name.tag}", registry.MANIFEST, {"Accept": registry.ACCEPT}
+        )
+        return by_manifest(source, said)
     if kind == "hf":
         found = _hugging_face(source, ask)
     elif kind == "modelscope":
@@ -61,22 +73,61 @@ def listing(source: str, ask: Asker) -> Listing:
     else:
         raise FetchError(Reason.NotSupported, f"cannot fetch {source}: {kind}: sources are fetched by their engine")
     by_path = {file.path: file for file in found.files}
-    if not all(map(_is_safe, by_path)) or len(by_path) > _FILES:
+    if len(by_path) > _FILES:
+        detail = f"cannot fetch {source}: it is of {len(by_path)} files, which is more than the {_FILES} that are taken"
+        raise FetchError(Reason.NotSupported, detail, after=300)
+    if not all(map(_is_safe, by_path)):
         raise FetchError(Reason.FetchFailed, f"cannot fetch {source}: the hub names files that cannot be trusted")
     chosen = [by_path[name] for name in _chosen(source, by_path)]
-    if digest is not None:
-        chosen = [Remote(path=chosen[0].path, url=chosen[0].url, size=chosen[0].size, digest=digest), *chosen[1:]]
-    return Listing(revision=found.revision, files=tuple(chosen))
+    return as_pinned(source, Listing(revision=found.revision, files=tuple(chosen)))
 
 
-def _address(source: str, url: str, digest: str | None) -> Listing:
+def as_pinned(source: str, listed: Listing) -> Listing:
+    """The same, if it is what the source names by a commit or a digest. Raises FetchError."""
+    digest, revision = pinned(source)[1], hub_parts(source)[1] or ""
+    first, *others = listed.files
+    if scheme(source) == "hf" and _COMMIT.fullmatch(revision) and revision != listed.revision:
+        detail = f"cannot use {source}: it came as commit {listed.revision}"
+    elif digest is not None and first.digest.startswith("sha256:") and first.digest != digest:
+        detail = f"cannot use {source}: {first.path} is {first.digest} there"
+    else:
+        return replace(listed, files=(replace(first, digest=digest or first.digest), *others))
+    raise FetchError(Reason.DigestWrong, detail, after=300)
+
+
+def by_manifest(source: str, manifest: bytes) -> Listing:
+    """The files that the manifest of an `ollama:` source lists. Raises FetchError."""
+    name, layers = _name_of(source), registry.layers(manifest)
+    if layers is None:
+        detail = f"cannot fetch {source}: its manifest is none of one GGUF; name another tag, or an hf: source"
+        raise FetchError(Reason.NotSupported, detail, after=300)
+    digest = f"sha256:{hashlib.sha256(manifest).hexdigest()}"
+    if name.pin not in (None, digest):
+        detail = f"cannot use {source}: its tag stands for {digest} now; pin that, or import the one you mean"
+        raise FetchError(Reason.DigestWrong, detail, after=300)
+    base = f"{web.model_address(name)}/blobs/"
+    files = tuple(
+        Remote(path=layer.blob, url=base + layer.digest, size=layer.size, digest=layer.digest) for layer in layers
+    )
+    return Listing(revision=digest, files=files, manifest=manifest)
+
+
+def _name_of(source: str) -> registry.Name:
+    name = registry.name_of(source)
+    if name is None:
+        detail = f"cannot fetch {source}: it is no name of a model; write ollama:name:tag"
+        raise FetchError(Reason.SourceMissing, detail, after=300)
+    return name
+
+
+def _address(source: str) -> Listing:
+    url, digest = pinned(source)
     names = gguf.shards(urlsplit(url).path)
     if digest is not None and len(names) > 1:
         raise FetchError(Reason.NotSupported, f"cannot fetch {source}: one digest cannot pin {len(names)} files")
     parts = urlsplit(url)
     files = tuple(
-        Remote(path=_name(name), url=parts._replace(path=name).geturl(), size=None, digest=digest or "")
-        for name in names
+        Remote(path=_name(name), url=parts._replace(path=name).geturl(), size=None, digest="") for name in names
     )
     return Listing(revision="", files=files)
 
@@ -100,8 +151,8 @@ def _hugging_face(source: str, ask: Asker) -> Listing:
     entries: list[dict[str, Any]] = said.get("siblings") or []
     for each in entries:
         large: dict[str, Any] = each.get("lfs") or {}
-        name, small = str(each["rfilename"]), each.get("blobId")
-        digest = f"sha256:{large['sha256']}" if large.get("sha256") else f"git:{small}" if small else ""
+        name = str(each["rfilename"])
+        digest = _digest("sha256", large.get("sha256")) or _digest("git", each.get("blobId"))
         files.append(Remote(path=name, url=base + quote(name), size=large.get("size", each.get("size")), digest=digest))
     return Listing(revision=commit, files=tuple(files))
 
@@ -118,7 +169,7 @@ def _modelscope(source: str, ask: Asker) -> Listing:
             path=(path := str(each["Path"])),
             url=base + quote(path),
             size=each.get("Size"),
-            digest=f"sha256:{each['Sha256']}" if _HEX.fullmatch(str(each.get("Sha256", ""))) else "",
+            digest=_digest("sha256", each.get("Sha256")),
         )
         for each in entries
         if each.get("Type") != "tree"
@@ -179,6 +230,13 @@ def snapshot(names: Iterable[str]) -> list[str]:
     return [name for name in mine if name.endswith(_SETTINGS)] + weights
 
 
+def _digest(kind: str, value: object) -> str:
+    """What a hub says, if it is one: files are named by it."""
+    return f"{kind}:{value}" if _DIGESTS[kind].fullmatch(str(value)) else ""
+
+
 def _is_safe(name: str) -> bool:
     parts = name.split("/")
-    return 0 < len(name) <= 1024 and "\0" not in name and not any(part in ("", ".", "..") for part in parts)
+    if len(name) > 1024 or _CONTROL.search(name):
+        return False
+    return not any(part in ("", ".", "..") or len(part.encode(errors="replace")) > _LONGEST for part in parts)

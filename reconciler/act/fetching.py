@@ -6,7 +6,6 @@ Whoever fetches for an earlier life of the daemon is found by that lock too.
 import contextlib
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -16,8 +15,19 @@ from reconciler import shelf
 from reconciler.model.errors import TransientError
 from reconciler.model.plan import Cancel, Fetch
 from reconciler.model.status import Reason
+from reconciler.ready import readable
 
-_PASSED = ("PATH", "HOME", "LANG", "HF_ENDPOINT", "MODELSCOPE_ENDPOINT", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_PASSED = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "HF_ENDPOINT",
+    "MODELSCOPE_ENDPOINT",
+    "OLLAMA_REGISTRY",
+    "OLLAMA_MODELS",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+)
 _CACHES = ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _TAKES = 10.0
@@ -25,7 +35,7 @@ _TAKES = 10.0
 
 
 def fetch(action: Fetch, token: str | None) -> None:
-    """Begin; returns when it has its lock, or has ended. Blocks. Raises TransientError."""
+    """Begin; returns when it is told how far it is, or has ended. Blocks. Raises TransientError."""
     path = shelf.directory(shelf.place(action.cache), action.source)
     order = {
         "source": action.source,
@@ -39,7 +49,7 @@ def fetch(action: Fetch, token: str | None) -> None:
             [sys.executable, "-m", "reconciler.act.fetch"],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             env=_environment(),
             cwd="/",
             start_new_session=True,
@@ -49,11 +59,13 @@ def fetch(action: Fetch, token: str | None) -> None:
                 process.stdin.write(json.dumps(order).encode())
     except OSError as error:
         raise TransientError(Reason.FetchFailed, f"cannot start a fetch: {error.strerror}") from None
-    ended = threading.Event()
-    threading.Thread(target=_wait, args=(process, ended), name="fetch", daemon=True).start()
+    ended, said = threading.Event(), list[str]()
+    threading.Thread(target=_wait, args=(process, ended, said), name="fetch", daemon=True).start()
     begun = shelf.monotonic()
-    while not ended.wait(0.02) and shelf.holder(path) is None and shelf.monotonic() < begun + _TAKES:
+    while not ended.wait(0.02) and not _is_told(path) and shelf.monotonic() < begun + _TAKES:
         pass
+    if ended.is_set() and process.returncode:  # it could write down nothing, so there is nothing else to know it by
+        raise TransientError(Reason.FetchFailed, said[0] if said else f"cannot fetch {action.source}: it was killed")
 
 
 def cancel(action: Cancel) -> None:
@@ -67,12 +79,23 @@ def cancel(action: Cancel) -> None:
         try:
             if shelf.holder(path) == pid:  # so the descriptor is of nobody else
                 signal.pidfd_send_signal(descriptor, signal.SIGTERM)
-                select.select([descriptor], [], [], _TAKES)
+                readable(descriptor, _TAKES)
         finally:
             os.close(descriptor)
 
 
-def _wait(process: subprocess.Popen[bytes], ended: threading.Event) -> None:
+def _is_told(path: str) -> bool:
+    try:
+        return shelf.holder(path) is not None and shelf.progress(path) is not None
+    except OSError:
+        return False
+
+
+def _wait(process: subprocess.Popen[bytes], ended: threading.Event, said: list[str]) -> None:
+    """Until it has ended; its last words."""
+    if process.stderr is not None:
+        with process.stderr as lines:
+            said += lines.read().decode(errors="replace").splitlines()[-1:]
     process.wait()
     ended.set()
 

@@ -1,17 +1,21 @@
-"""Reads what a keeper wrote: the last lines of a run, and what follows, across pieces; bytes as they were written.
+"""Reads what a keeper wrote: pages of a run, its last lines, and what follows; bytes as they were written.
 
-What is shown to a person must be made harmless by whoever shows it.
+A byte's address is its piece's number times `PIECE`, and its place in that piece: so it stays what it was while pieces
+come and go. Between two pieces some addresses may hold nothing. What is shown to a person must be made harmless by
+whoever shows it.
 """
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Literal
 
 from reconciler.act import logfile
+from reconciler.act.logfile import PIECE
+from reconciler.model.answers import LogPage
 from reconciler.model.errors import ApiError
-from reconciler.model.fleet import slot, split_slot
+from reconciler.model.slots import slot, split_slot
 
 MOST = 4 * 2**20
 """Bytes that the last lines may have in all."""
@@ -22,14 +26,6 @@ _PAUSE = 0.1
 _GAP = b"\n[holdfast: a part was rotated away]\n"
 RunChoice = int | Literal["first-failure"] | None
 """A run by its number, the first of a row of failures, or the newest."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cursor:
-    """A place in a run's log."""
-
-    piece: int
-    offset: int
 
 
 class Reader:
@@ -54,69 +50,101 @@ class Reader:
         with open(self._path(*split_slot(of), run, 0), "rb") as file:
             return file.read(HEAD)
 
-    def tail(self, name: str, index: int, run: int, lines: int) -> tuple[bytes, Cursor]:
-        """The last lines of a run, at most 4 MiB, and where it goes on. An unfinished line counts as one."""
-        parts: list[bytes] = []
-        breaks = size = 0
-        end: Cursor | None = None
-        for piece in reversed(self._of(name, index, run)):
-            path = self._path(name, index, run, piece)
-            with open(path, "rb") as file:
-                at = file.seek(0, os.SEEK_END)
-                end = end or Cursor(piece=piece, offset=at)
-                while at > 0 and breaks <= lines and size < MOST:
-                    step = min(BLOCK, at)
-                    at -= step
-                    file.seek(at)
-                    parts.append(file.read(step))
-                    breaks += parts[-1].count(b"\n")
-                    size += step
-        return _last(b"".join(reversed(parts)), lines), end or Cursor(piece=0, offset=0)
+    def page(
+        self, name: str, index: int, run: RunChoice, *, at: int | None = None, back: bool = False, size: int = BLOCK
+    ) -> LogPage:
+        """At most `size` bytes of a run from address `at` on, or those before it (`back`); without `at`, the last.
 
-    def more(self, name: str, index: int, run: int, cursor: Cursor) -> tuple[bytes, Cursor]:
-        """What a run wrote since, at most a block of it, and where it goes on."""
-        there = self._of(name, index, run)  # listed before it is read: an earlier piece is then complete
-        if there and cursor.piece < there[0]:
-            return _GAP, Cursor(piece=there[0], offset=0)
-        try:
-            with open(self._path(name, index, run, cursor.piece), "rb") as file:
-                file.seek(cursor.offset)
-                data = file.read(BLOCK)
-        except FileNotFoundError:
-            return b"", cursor
-        if not data and cursor.piece + 1 in there:
-            return b"", Cursor(piece=cursor.piece + 1, offset=0)
-        return data, Cursor(piece=cursor.piece, offset=cursor.offset + len(data))
+        A page may be shorter: it ends where a piece does. What is not kept is passed by. Raises ApiError where there is
+        no such log.
+        """
+        while True:
+            kept = self._pieces(name, index)
+            chosen = self._chosen(name, index, run, kept)
+            try:
+                spans = [self._span(name, index, chosen, piece) for of, piece in kept if of == chosen]
+                first, end = spans[0][0], spans[-1][1]
+                begin, stop = (
+                    _before(spans, end if at is None else at, size) if back or at is None else _from(spans, at, size)
+                )
+                data = self._read(name, index, chosen, begin, stop) if stop > begin else b""
+            except FileNotFoundError:
+                continue  # a piece went while it was looked at
+            return LogPage(run=chosen, newest=kept[-1][0], first=first, end=end, at=begin, data=data)
+
+    async def page_soon(
+        self, name: str, index: int, run: RunChoice, *, at: int | None, back: bool, size: int, wait: float
+    ) -> LogPage:
+        """The same; of a run that may still write, an empty page comes only after `wait` seconds.
+
+        Where the log ends before `at` by now, it comes at once.
+        """
+        until = time.monotonic() + wait
+        while True:
+            page = await asyncio.to_thread(self.page, name, index, run, at=at, back=back, size=size)
+            if page.data or page.newest != page.run or page.end < (at or 0) or time.monotonic() >= until:
+                return page
+            await asyncio.sleep(self._pause)
 
     def stream(self, name: str, index: int, run: RunChoice, *, lines: int, follow: bool) -> AsyncIterator[bytes]:
         """The last lines of a run; then, to `follow`, what it goes on to write; of the newest, what comes after it too.
 
         Raises ApiError at once where there is no such log.
         """
-        kept = self.runs(name, index)
-        chosen = self.first_failure(name, index) if run == "first-failure" else run
-        if chosen is None and run is None and kept:
-            chosen = kept[-1]
-        if chosen is None or chosen not in kept:
-            raise ApiError(_absent(slot(name, index), run, kept), status=404)
+        chosen = self._chosen(name, index, run, self._pieces(name, index))
         return self._stream(name, index, chosen, lines=lines, follow=follow, onward=run is None)
 
     async def _stream(
         self, name: str, index: int, run: int, *, lines: int, follow: bool, onward: bool
     ) -> AsyncIterator[bytes]:
-        data, cursor = self.tail(name, index, run, lines)
+        data, at = await asyncio.to_thread(self.tail, name, index, run, lines)
         if data:
             yield data
         while follow:
-            later = [newer for newer in self.runs(name, index) if newer > run] if onward else []
-            data, after = self.more(name, index, run, cursor)
-            if data:
-                yield data
-            elif after == cursor and later:  # it was over before the newer began, so nothing is missed
-                run, after = later[0], Cursor(piece=0, offset=0)
-            elif after == cursor:
+            page = await asyncio.to_thread(self.page, name, index, run, at=at)
+            if page.first > at:
+                yield _GAP
+            if page.data:
+                yield page.data
+            elif onward and page.newest > run:  # it was over before the newer began, so nothing is missed
+                run, at = min(newer for newer in self.runs(name, index) if newer > run), 0
+                continue
+            else:
                 await asyncio.sleep(self._pause)
-            cursor = after
+            at = page.at + len(page.data)
+
+    def tail(self, name: str, index: int, run: int, lines: int) -> tuple[bytes, int]:
+        """The last lines of a run, at most 4 MiB, and where it goes on. An unfinished line counts as one."""
+        page = self.page(name, index, run)
+        end = page.at + len(page.data)
+        parts, breaks, size = [page.data], page.data.count(b"\n"), len(page.data)
+        while page.data and breaks <= lines and size < MOST:
+            page = self.page(name, index, run, at=page.at, back=True)
+            parts.append(page.data)
+            breaks, size = breaks + page.data.count(b"\n"), size + len(page.data)
+        return _last(b"".join(reversed(parts)), lines), end
+
+    def _chosen(self, name: str, index: int, run: RunChoice, kept: list[tuple[int, int]]) -> int:
+        """The number of the run that is meant. Raises ApiError where its log is not kept."""
+        runs = tuple(sorted({of for of, _ in kept}))
+        chosen = logfile.first_failure(self._directory(name, index)) if run == "first-failure" else run
+        if run is None and runs:
+            return runs[-1]
+        if chosen is None or chosen not in runs:
+            raise ApiError(_absent(slot(name, index), run, runs), status=404)
+        return chosen
+
+    def _span(self, name: str, index: int, run: int, piece: int) -> tuple[int, int]:
+        """The addresses that a piece holds."""
+        size = os.stat(self._path(name, index, run, piece)).st_size
+        return piece * PIECE, piece * PIECE + min(size, PIECE)
+
+    def _read(self, name: str, index: int, run: int, begin: int, end: int) -> bytes:
+        """What lies there, all in one piece."""
+        piece, offset = divmod(begin, PIECE)
+        with open(self._path(name, index, run, piece), "rb") as file:
+            file.seek(offset)
+            return file.read(end - begin)
 
     def _directory(self, name: str, index: int) -> str:
         return os.path.join(self._logs, f"{name}.{index}")
@@ -130,8 +158,21 @@ class Reader:
         except OSError:
             return []
 
-    def _of(self, name: str, index: int, run: int) -> list[int]:
-        return [piece for of, piece in self._pieces(name, index) if of == run]
+
+def _before(spans: list[tuple[int, int]], at: int, size: int) -> tuple[int, int]:
+    """Where the `size` bytes lie that come before an address, or as many of them as one piece has."""
+    for begin, end in reversed(spans):
+        if begin < at and begin < end:
+            return max(begin, min(at, end) - size), min(at, end)
+    return spans[0][0], spans[0][0]
+
+
+def _from(spans: list[tuple[int, int]], at: int, size: int) -> tuple[int, int]:
+    """Where the `size` bytes lie that begin with an address, or as many of them as one piece has."""
+    for begin, end in spans:
+        if at < end and begin < end:
+            return max(at, begin), min(end, max(at, begin) + size)
+    return spans[-1][1], spans[-1][1]
 
 
 def _last(data: bytes, lines: int) -> bytes:

@@ -25,7 +25,7 @@ def counter() -> str:
         for candidate in candidates:
             if b"oom_kill " in (procfs.read(candidate) or b""):
                 return candidate
-    return "/proc/vmstat"
+    return MACHINE
 
 
 def kills(path: str) -> int:
@@ -36,23 +36,26 @@ def kills(path: str) -> int:
     return 0
 
 
+MACHINE = "/proc/vmstat"
+"""Counts them on the whole machine."""
 _PATH = counter()  # asked once: a keeper is forked into the control group of who read this
 
 
 class Watch:
     """Two samples are kept: many gigabytes take a while to die, and the newer may have been taken meanwhile."""
 
-    def __init__(self) -> None:
-        self._older = self._newer = 0
+    def __init__(self, path: str = _PATH) -> None:
+        self._path = path
+        self.begin()
 
     def begin(self) -> None:
         """What was killed until now is not ours."""
-        self._older = self._newer = kills(_PATH)
+        self._older = self._newer = kills(self._path)
 
     def sample(self) -> None:
         """Forget what was killed before the last sample."""
-        self._older, self._newer = self._newer, kills(_PATH)
+        self._older, self._newer = self._newer, kills(self._path)
 
     def rose(self) -> bool:
         """Whether something was killed since the sample before the last."""
-        return kills(_PATH) > self._older
+        return kills(self._path) > self._older

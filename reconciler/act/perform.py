@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Protocol, assert_never
 
 from reconciler.act import fetching
-from reconciler.act.engine import post
+from reconciler.act.engine import asleep, post
 from reconciler.model.errors import TerminalError
-from reconciler.model.kinds import SecretRef
+from reconciler.model.fields import SecretRef
 from reconciler.model.plan import (
     Action,
     Attach,
@@ -47,7 +47,15 @@ class Runtime(Protocol):
         ...
 
 
-async def perform(action: Action, runtime: Runtime, secret: Callable[[str], str]) -> None:
+class Machine(Runtime, Protocol):
+    """All runtimes of a machine."""
+
+    async def fetch(self, action: Fetch | Cancel) -> None:
+        """Have an image brought here, or no longer; returns when that has begun."""
+        ...
+
+
+async def perform(action: Action, runtime: Machine, secret: Callable[[str], str]) -> None:
     """Do it, and return when it is done. Raises TransientError or TerminalError; it may be done again then."""
     match action:
         case Start(launch=launch):
@@ -67,9 +75,15 @@ async def perform(action: Action, runtime: Runtime, secret: Callable[[str], str]
         case Forget(slot=slot, run=run):
             await runtime.forget(slot, run)
         case Sleep(launch=launch):
-            await post(launch, action.request, Reason.SleepFailed)
+            for request in action.requests:
+                await post(launch, request, Reason.SleepFailed)
+            if launch.sleeper is not None:
+                await asleep(launch, launch.sleeper, action.requests[-1].within)
         case Wake(launch=launch):
-            await post(launch, action.request, Reason.WakeFailed)
+            for request in action.requests:
+                await post(launch, request, Reason.WakeFailed)
+        case Fetch(source=source) | Cancel(source=source) if source.startswith("image:"):
+            await runtime.fetch(action)
         case Fetch(token=token):
             value = secret(token.secret) if isinstance(token, SecretRef) else token
             await asyncio.to_thread(fetching.fetch, action, value)

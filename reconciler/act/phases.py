@@ -24,6 +24,7 @@ def phase_of(launch: Launch, run: Run) -> Phase:
         case runfile.EXITED:
             return Exited(
                 at=run.ended or 0.0,
+                began=run.began if run.asked != Reason.Lost.value else None,  # it may be of an earlier boot's clock
                 code=run.code,
                 signal=run.signal,
                 oom=run.oom,

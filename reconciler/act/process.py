@@ -22,6 +22,8 @@ SILENCE = 60.0
 """Seconds after which a keeper that said nothing is asked whether it is there."""
 PATIENCE = 0.8
 """Seconds that a look waits for one slot."""
+SLOTS = ("slots", "containers", "units")
+"""Where slots are recorded, by whoever keeps them."""
 OLD_LOGS = 64
 """Log directories of forgotten slots that are kept."""
 
@@ -58,6 +60,11 @@ class ProcessRuntime:
     def table(self) -> Mapping[str, Instance] | Unknown:
         """The instances, or why they cannot be known."""
         return self.instances if self._unlisted is None else Unknown(reason=self._unlisted)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why none of them can be seen."""
+        return self._unlisted
 
     @property
     def degraded(self) -> tuple[str, ...]:
@@ -178,7 +185,8 @@ class ProcessRuntime:
     def _trim_logs(self) -> None:
         """Keep the log directories of slots that are there, and the newest of the others."""
         with contextlib.suppress(OSError):
-            there = set(os.listdir(self._path("slots")))
+            kept = (self._path(where) for where in SLOTS)
+            there = {name for path in kept if os.path.isdir(path) for name in os.listdir(path)}
             old = [name for name in os.listdir(self._path("logs")) if name not in there]
             old.sort(key=lambda name: os.stat(self._path("logs", name)).st_mtime_ns)
             for name in old[:-OLD_LOGS]:

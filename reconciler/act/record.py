@@ -17,8 +17,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from reconciler.act import procfs, runfile
 from reconciler.model.errors import TransientError
-from reconciler.model.fleet import split_slot
 from reconciler.model.plan import Launch
+from reconciler.model.slots import split_slot
 from reconciler.model.status import Reason
 
 
@@ -58,8 +58,11 @@ class BrokenRecordError(Exception):
 
 
 def folder(slot: str) -> str:
-    """`chat/0` → `chat.0`."""
-    return "{}.{}".format(*split_slot(slot))
+    """`chat/0` → `chat.0`. ValueError for what would lead out of the directory that it is in."""
+    name, index = split_slot(slot)
+    if not name or "/" in name or name.startswith("."):
+        raise ValueError(f"{slot!r} is no slot")
+    return f"{name}.{index}"
 
 
 def slot_of(name: str) -> str | None:
@@ -92,28 +95,25 @@ def read(path: str) -> Record | None:
         ) from None
 
 
-def prepare(path: str, logs: str, record: Record) -> Pending:
+def prepare(path: str, record: Record) -> Pending:
     """Do all that a start will need, except that it is not yet recorded. OSError."""
     data = _dump(record)
     room = _room(path)
     if room is None:
-        return _prepare_anew(path, logs, data)
+        return _prepare_anew(path, data)
     _mkdir(f"{path}/home")
-    _mkdir(logs)
     if len(data) > room:
         _write_beside(path, data)
         room = 0
     return Pending(data=data, room=room)
 
 
-def _prepare_anew(path: str, logs: str, data: bytes) -> Pending:
+def _prepare_anew(path: str, data: bytes) -> Pending:
     fresh = not os.path.isdir(path)
     try:
         if fresh:
-            _set_logs_aside(logs)
             os.mkdir(path, 0o700)
         _mkdir(f"{path}/home")
-        _mkdir(logs)
         with contextlib.suppress(FileExistsError):
             os.mkfifo(f"{path}/out", 0o600)
         if not os.path.exists(f"{path}/run.json"):
@@ -219,13 +219,6 @@ def failure(doing: str, error: OSError) -> TransientError:
             return TransientError(Reason.StartFailed, f"cannot {doing}: no room for another process; end some")
         case _:
             return TransientError(Reason.StartFailed, f"cannot {doing}: {(error.strerror or str(error)).lower()}")
-
-
-def _set_logs_aside(logs: str) -> None:
-    """Runs count from 1 again: the logs of a slot's earlier life must not be taken for those of this one."""
-    if os.path.isdir(logs):
-        shutil.rmtree(f"{logs}.old", ignore_errors=True)
-        os.rename(logs, f"{logs}.old")
 
 
 def _write_beside(path: str, data: bytes) -> None:

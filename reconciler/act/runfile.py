@@ -27,6 +27,7 @@ class Run:
         "began",
         "boot",
         "code",
+        "container",
         "detail",
         "dropped",
         "ended",
@@ -68,6 +69,8 @@ class Run:
         self.ready_since: float | None = None
         self.ready_before: float | None = None
         """How long it had been ready in earlier spells of this run; None: never."""
+        self.container = ""
+        """Id of the container that it is, where it is one."""
 
     @property
     def active(self) -> bool:

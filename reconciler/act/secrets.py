@@ -47,7 +47,7 @@ def resolver(state: str, environ: Mapping[str, str] = os.environ) -> Callable[[s
 
 
 def _read(directory: str, name: str) -> str | None:
-    """A file's text without its last newline; None where there is none."""
+    """A file's text without the end of its last line; None where there is none."""
     path = os.path.join(directory, name)
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
@@ -63,7 +63,7 @@ def _read(directory: str, name: str) -> str | None:
     finally:
         os.close(descriptor)
     try:
-        return data.decode().removesuffix("\n")
+        return data.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
         raise _missing(f"cannot use {path}: it is not text") from None
 

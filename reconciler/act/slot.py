@@ -224,7 +224,7 @@ class Slot:
         """Nothing is half done: what needs room on the disk or a process comes first, the record's last step last."""
         pending: record.Pending | None = None
         try:
-            pending = record.prepare(self.path, self.logs, recorded)
+            pending = record.prepare(self.path, recorded)
             if not self._linked:
                 self._link_up(self._knock() or await self._site.hatchery.hatch(self.path))
             record.commit(self.path, pending)

@@ -5,20 +5,16 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from reconciler import shelf
 from reconciler.model.status import Reason
 from reconciler.model.stored import Absent, Fetching, Here
+from tests.act.fetches import GGUF, MIB, begun, failure, fetch, look
 from tests.eventually import eventually
-from tests.hub_server import COMMIT, Hub, hub_server, pattern
+from tests.hub_server import COMMIT, hub_server, pattern
 
-MIB = 2**20
-GGUF = "hf:org/tiny-GGUF/tiny.gguf"
 INDEX = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
 MODEL = {
     "model.safetensors.index.json": json.dumps(INDEX).encode(),
@@ -30,44 +26,6 @@ MODEL = {
     "original/consolidated.00.pth": pattern(MIB, 4),
     "pytorch_model.bin": pattern(MIB, 5),
 }
-
-
-def order(source: str, root: Path, **more: object) -> bytes:
-    said = {
-        "source": source,
-        "slot": "chat/0",
-        "root": str(root),
-        "limit": None,
-        "token": None,
-        "patience": 5.0,
-        **more,
-    }
-    return json.dumps({**said, **more}).encode()
-
-
-def begun(hub: Hub, source: str, root: Path, **more: object) -> subprocess.Popen[bytes]:
-    environ = {**os.environ, "HF_ENDPOINT": hub.base, "MODELSCOPE_ENDPOINT": hub.base}
-    process = subprocess.Popen([sys.executable, "-m", "reconciler.act.fetch"], stdin=subprocess.PIPE, env=environ)
-    assert process.stdin is not None
-    with process.stdin:
-        process.stdin.write(order(source, root, **more))
-    return process
-
-
-def fetch(hub: Hub, source: str, root: Path, **more: object):
-    """Where it stands after one fetch."""
-    assert begun(hub, source, root, **more).wait(60) == 0
-    return look(source, root)
-
-
-def look(source: str, root: Path):
-    return shelf.look(shelf.place(str(root)), source, time.monotonic())
-
-
-def failure(stored):
-    assert isinstance(stored, Absent)
-    assert stored.failure is not None
-    return stored.failure
 
 
 def test_one_file_of_a_repository_lies_where_hugging_face_tools_look_for_it(tmp_path):
@@ -196,10 +154,10 @@ def test_a_token_goes_to_the_hub_and_nowhere_else(tmp_path):
     assert not any(secret.encode() in data for data in written)
 
 
-def test_a_server_that_falls_silent_is_left(tmp_path):
+def test_one_that_is_ended_leaves_no_failure(tmp_path):
     data = pattern(2 * MIB)
     with hub_server(repos={"org/tiny-GGUF": {"tiny.gguf": data}}, rate=20) as hub:
-        process = begun(hub, GGUF, tmp_path, patience=0.3)
+        process = begun(hub, GGUF, tmp_path)
         eventually(lambda: isinstance(look(GGUF, tmp_path), Fetching))
         os.kill(process.pid, signal.SIGTERM)
         assert process.wait(5) == 0

@@ -133,13 +133,14 @@ def test_five_runs_are_kept_and_the_first_failure_beyond_them(tmp_path, clock):
 
 
 def test_a_directory_that_is_gone_drops_and_counts(tmp_path, clock):
-    log = LogFile(str(tmp_path / "gone"), 1, clock=clock)
+    directory = tmp_path / "gone" / "chat.0"
+    log = LogFile(str(directory), 1, clock=clock)
     feed(log, b"one\ntwo\n")
     (tmp_path / "gone").mkdir()
     clock.now += 1
     feed(log, b"three\n")
     log.close()
-    assert written(tmp_path / "gone") == b"[holdfast: 2 lines dropped]\nthree\n"
+    assert written(directory) == b"[holdfast: 2 lines dropped]\nthree\n"
 
 
 def test_a_write_that_fails_in_the_middle_is_told_and_gone_on_from(tmp_path, clock):
@@ -170,3 +171,34 @@ def test_a_write_that_fails_in_the_middle_is_told_and_gone_on_from(tmp_path, clo
     )
     assert written(tmp_path) == b"whole\ncut \n[holdfast: 4 lines dropped]\nagain\n"
     assert done.stdout == b"4\n"
+
+
+PYDANTIC = """\
+pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig
+  Value error, Sleep mode is not supported on current platform. [type=value_error]
+    For further information visit https://errors.pydantic.dev/2.14/v/value_error
+"""
+VLLM = [
+    "(Worker pid=22) ERROR 11-21 06:33:44 [multiproc_executor.py:1063] ValueError: Available memory on node 0 is less",
+    "Exception: WorkerProc initialization failed due to an exception in a background process. See stack trace for root "
+    "cause.",
+    *["  File core_client.py, line 167, in make_async_mp_client"] * 100,
+    "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}",
+]
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("one\ntwo\n\n", "two"),
+        (PYDANTIC, "Value error, Sleep mode is not supported on current platform. [type=value_error]"),
+        ("\n".join(VLLM), VLLM[0]),
+        ("\n".join(VLLM[1:]), VLLM[-1]),
+        ("", ""),
+    ],
+)
+def test_its_last_words_are_the_last_line_or_the_error_that_it_points_to(tmp_path, clock, said, words):
+    log = LogFile(str(tmp_path), 1, clock=clock)
+    feed(log, said.encode())
+    assert log.last_words(()) == words
+    assert log.last_words(("memory on",)) == words.replace("memory on", "***")

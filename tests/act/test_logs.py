@@ -7,7 +7,7 @@ import pytest
 
 from reconciler.act import logfile, logs
 from reconciler.act.logfile import PIECE, LogFile
-from reconciler.act.logs import Cursor, Reader
+from reconciler.act.logs import Reader
 from reconciler.model.errors import ApiError
 from reconciler.model.plan import Strikes
 from tests.act.stage import ended, launch, live, sh
@@ -48,7 +48,7 @@ def test_an_unfinished_line_is_a_line(reader, directory):
 def test_the_last_lines_reach_into_the_piece_before(reader, directory):
     write(directory, 1, b"one\ntwo\n", piece=3)
     write(directory, 1, b"three\n", piece=4)
-    assert reader.tail("chat", 0, 1, 2) == (b"two\nthree\n", Cursor(piece=4, offset=6))
+    assert reader.tail("chat", 0, 1, 2) == (b"two\nthree\n", 4 * PIECE + 6)
 
 
 def test_endless_lines_are_read_up_to_a_bound(reader, directory):
@@ -56,30 +56,94 @@ def test_endless_lines_are_read_up_to_a_bound(reader, directory):
     assert len(reader.tail("chat", 0, 1, 50)[0]) <= logs.MOST + logs.BLOCK
 
 
-def test_following_goes_through_rotation_and_misses_nothing(reader, directory):
+def test_reading_on_goes_through_rotation_and_misses_nothing(reader, directory):
     log = LogFile(str(directory), 1, clock=time.monotonic)
-    data, cursor = reader.tail("chat", 0, 1, 10)
-    got, sent = [data], []
+    got, sent, at = [], [], 0
     for index in range(3 * PIECE // 65536):
         chunk = (b"%06d " % index) * 9362 + b"\n"
         sent.append(chunk)
         log._budget = float(logfile.BURST)
         log.feed(bytearray(chunk), len(chunk))
-        while True:
-            data, after = reader.more("chat", 0, 1, cursor)
-            if after == cursor:
-                break
-            got.append(data)
-            cursor = after
+        while (page := reader.page("chat", 0, 1, at=at)).data:
+            got.append(page.data)
+            at = page.at + len(page.data)
+        assert page.end == page.at == at
     log.close()
     assert b"".join(got) == b"".join(sent)
 
 
-def test_following_too_slowly_says_so(reader, directory):
+def test_reading_back_from_the_end_gives_all_that_is_kept(reader, directory):
+    kept = [b"%d\n" % piece * 40_000 for piece in range(3)]
+    for piece, data in enumerate(kept, start=5):
+        write(directory, 1, data, piece=piece)
+    page = reader.page("chat", 0, 1)
+    got = [page.data]
+    while page.data:
+        assert page.at // PIECE == (page.at + len(page.data) - 1) // PIECE, "a page lies in one piece"
+        page = reader.page("chat", 0, 1, at=page.at, back=True, size=7000)
+        got.append(page.data)
+    assert b"".join(reversed(got)) == b"".join(kept)
+    assert (page.first, page.at, page.end) == (5 * PIECE, 5 * PIECE, 7 * PIECE + 80_000)
+
+
+def test_what_was_rotated_away_is_passed_by(reader, directory):
     write(directory, 1, b"old\n", piece=2)
-    data, cursor = reader.more("chat", 0, 1, Cursor(piece=0, offset=4))
-    assert b"rotated away" in data
-    assert reader.more("chat", 0, 1, cursor)[0] == b"old\n"
+    page = reader.page("chat", 0, 1, at=4)
+    assert (page.first, page.at, page.data) == (2 * PIECE, 2 * PIECE, b"old\n")
+    page = reader.page("chat", 0, 1, at=2 * PIECE, back=True)
+    assert (page.first, page.at, page.data) == (2 * PIECE, 2 * PIECE, b"")
+
+
+def test_an_address_at_which_nothing_lies_leads_to_what_lies_next(reader, directory):
+    write(directory, 1, b"one\n", piece=0)
+    write(directory, 1, b"", piece=1)
+    write(directory, 1, b"two\n", piece=2)
+    assert (page := reader.page("chat", 0, 1, at=4)).data == b"two\n"
+    assert page.at == 2 * PIECE
+    assert (page := reader.page("chat", 0, 1, at=2 * PIECE, back=True)).data == b"one\n"
+    assert page.at == 0
+    page = reader.page("chat", 0, 1, at=10**12)
+    assert (page.at, page.data) == (page.end, b"")
+
+
+def test_a_page_of_a_log_that_was_cut_short_comes_at_once(reader, directory):
+    (directory / "1.0.log").write_bytes(b"one\n")
+    page = asyncio.run(asyncio.wait_for(reader.page_soon("chat", 0, 1, at=100, back=False, size=9, wait=1000), 20))
+    assert (page.data, page.end) == (b"", 4)
+
+
+def test_a_page_waits_for_what_is_yet_to_be_written_unless_a_later_run_began(reader, directory):
+    write(directory, 1, b"one\n")
+
+    def soon(run, wait):
+        return reader.page_soon("chat", 0, run, at=4, back=False, size=9, wait=wait)
+
+    async def scene():
+        assert (await soon(1, 0)).data == b""
+        task = asyncio.create_task(soon(1, 20))
+        await asyncio.sleep(0)
+        write(directory, 1, b"two\n")
+        assert (await task).data == b"two\n"
+        write(directory, 2, b"three\n")
+        task = asyncio.create_task(reader.page_soon("chat", 0, 1, at=8, back=False, size=9, wait=1000))
+        assert (await asyncio.wait_for(task, 20)).newest == 2
+
+    live(scene())
+
+
+def test_a_reader_that_is_too_slow_is_told_of_the_gap(reader, directory):
+    write(directory, 1, b"one\n")
+
+    async def scene():
+        stream = reader.stream("chat", 0, None, lines=5, follow=True)
+        assert await anext(stream) == b"one\n"
+        write(directory, 1, b"new\n", piece=2)
+        (directory / "1.0.log").unlink()
+        assert b"rotated away" in await anext(stream)
+        assert await anext(stream) == b"new\n"
+        await stream.aclose()
+
+    live(scene())
 
 
 async def collect(stream, enough):

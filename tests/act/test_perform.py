@@ -7,8 +7,21 @@ import pytest
 
 from reconciler.act.perform import perform
 from reconciler.model.errors import TerminalError, TransientError
-from reconciler.model.kinds import SecretRef
-from reconciler.model.plan import Attach, Detach, Drain, Forget, Request, Sleep, Start, Stop, Update, Wake
+from reconciler.model.fields import SecretRef
+from reconciler.model.plan import (
+    Attach,
+    Cancel,
+    Detach,
+    Drain,
+    Fetch,
+    Forget,
+    Request,
+    Sleep,
+    Start,
+    Stop,
+    Update,
+    Wake,
+)
 from reconciler.model.status import Reason
 from tests.act.stage import launch
 from tests.observe.watching import engine, response, scenario
@@ -32,6 +45,9 @@ class Recorder:
     async def forget(self, slot, run):
         self.asked.append(("forget", slot, run))
 
+    async def fetch(self, action):
+        self.asked.append((action.kind, action.source))
+
 
 def no_secret(name):
     raise TerminalError(Reason.SecretMissing, f"cannot find secret {name}")
@@ -49,6 +65,8 @@ def test_each_action_is_one_request():
     assert do(Stop(slot="chat/0", run=3, grace=2.0, reason=why)) == [("stop", "chat/0", 3, 2.0, why)]
     assert do(Update(slot="chat/0", launch=launch(), reason=why)) == [("update", "chat/0")]
     assert do(Forget(slot="chat/0", run=3, reason=why)) == [("forget", "chat/0", 3)]
+    assert do(Fetch(slot="chat/0", source="image:x:1", cache=None, reason=why)) == [("fetch", "image:x:1")]
+    assert do(Cancel(slot="chat/0", source="image:x:1", cache=None, reason=why)) == [("cancel", "image:x:1")]
     assert do(Drain(slot="chat/0", run=3, reason=why)) == []
 
 
@@ -89,15 +107,16 @@ async def test_an_engine_is_asked_for_an_adapter_and_then_it_is_recorded():
 
 
 def told(kind, answer, within=20.0):
-    """What an engine that answers so is told by an action."""
+    """What an engine that answers so is told by an action of two requests."""
 
     async def story():
         async with engine(answer) as server:
             server.answer = answer
             order, word = replace(launch(), port=server.port), Request(path=f"/{kind.__name__}", body={}, within=within)
+            words = (replace(word, path="/first"), word)
             try:
                 await perform(
-                    kind(slot="chat/0", request=word, launch=order, reason=Reason.Idle), Recorder(), no_secret
+                    kind(slot="chat/0", requests=words, launch=order, reason=Reason.Idle), Recorder(), no_secret
                 )
             finally:
                 asked.extend(server.asked)
@@ -107,9 +126,9 @@ def told(kind, answer, within=20.0):
     return [(method, path) for method, path, _ in asked]
 
 
-def test_sleep_and_wake_are_one_request_each():
-    assert told(Sleep, response()) == [("POST", "/Sleep")]
-    assert told(Wake, response()) == [("POST", "/Wake")]
+def test_sleep_and_wake_are_asked_for_one_request_after_the_other():
+    assert told(Sleep, response()) == [("POST", "/first"), ("POST", "/Sleep")]
+    assert told(Wake, response()) == [("POST", "/first"), ("POST", "/Wake")]
 
 
 @pytest.mark.parametrize(

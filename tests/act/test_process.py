@@ -85,9 +85,7 @@ def test_a_record_without_a_keeper_is_recorded_and_can_be_started(stage):
     async def scene():
         async with stage.runtime() as runtime:
             order = launch()
-            record.commit(
-                str(stage.path()), record.prepare(str(stage.path()), str(stage.logs()), record.new(order, procfs.BOOT))
-            )
+            record.commit(str(stage.path()), record.prepare(str(stage.path()), record.new(order, procfs.BOOT)))
             await runtime.look()
             assert isinstance(runtime.instances["chat/0"].phase, Recorded)
             await runtime.start(order, {})
@@ -99,7 +97,7 @@ def test_a_record_without_a_keeper_is_recorded_and_can_be_started(stage):
 def test_what_was_cut_off_before_it_was_recorded_is_removed(stage):
     async def scene():
         async with stage.runtime() as runtime:
-            record.prepare(str(stage.path()), str(stage.logs()), record.new(launch(), procfs.BOOT))
+            record.prepare(str(stage.path()), record.new(launch(), procfs.BOOT))
             await runtime.look()
             assert runtime.instances == {}
             assert not stage.path().exists()
@@ -112,7 +110,7 @@ def test_a_keeper_that_was_never_ordered_starts_nothing(stage):
         async with stage.runtime() as runtime:
             record.commit(
                 str(stage.path()),
-                record.prepare(str(stage.path()), str(stage.logs()), record.new(launch(), procfs.BOOT)),
+                record.prepare(str(stage.path()), record.new(launch(), procfs.BOOT)),
             )
             hatchery = Hatchery(1024)
             (await hatchery.hatch(str(stage.path()))).close()
@@ -128,9 +126,7 @@ def test_an_order_whose_daemon_died_at_once_is_carried_out_once(stage):
     async def scene():
         async with stage.runtime():
             pass
-        record.commit(
-            str(stage.path()), record.prepare(str(stage.path()), str(stage.logs()), record.new(launch(), procfs.BOOT))
-        )
+        record.commit(str(stage.path()), record.prepare(str(stage.path()), record.new(launch(), procfs.BOOT)))
         hatchery = Hatchery(1024)
         sock = await hatchery.hatch(str(stage.path()))
         for _ in range(2):
@@ -277,10 +273,6 @@ def test_what_is_forgotten_leaves_its_log_and_nothing_else(stage):
             assert not stage.path().exists()
             assert stage.log() == "bye\n"
             assert stage.processes() == []
-            await runtime.start(launch(run=1, argv=sh("echo again")), {})
-            await ended(runtime)
-            assert stage.log() == "again\n"
-            assert not (stage.logs() / "2.0.log").exists(), "an earlier life's log is not taken for this one's"
 
     live(scene())
 

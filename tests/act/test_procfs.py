@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from reconciler.act import procfs
+from reconciler.act import oom, procfs
 from tests.act.stage import identity
 
 
@@ -52,3 +52,16 @@ def test_names_with_parentheses_do_not_shift_the_fields(tmp_path):
             assert (found.parent, found.session) == (os.getpid(), process.pid)
         finally:
             process.kill()
+
+
+def test_what_was_killed_for_memory_before_anybody_watched_is_no_news(tmp_path):
+    counter = tmp_path / "vmstat"
+    counter.write_text("oom_kill 7\n")
+    watch = oom.Watch(str(counter))
+    assert not watch.rose()
+    counter.write_text("oom_kill 8\n")
+    assert watch.rose()
+    watch.sample()
+    assert watch.rose(), "one sample may have been taken while it died"
+    watch.sample()
+    assert not watch.rose()

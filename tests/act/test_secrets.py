@@ -25,8 +25,9 @@ def test_a_credential_goes_before_a_file_and_a_file_before_a_variable(state):
     assert secret("hf-token") == "upper"
     environ["hf-token"] = "exact"
     assert secret("hf-token") == "exact"
-    (state / "secrets" / "hf-token").write_text("from file\n")
-    assert secret("hf-token") == "from file"
+    for end in ("\n", "\r\n"):
+        (state / "secrets" / "hf-token").write_text(f"from file{end}", newline="")
+        assert secret("hf-token") == "from file"
     (credentials / "hf-token").write_text("from credential")
     assert secret("hf-token") == "from credential"
 

@@ -1,0 +1,1 @@
+"""The `systemd` runtime: instances as transient units of the system manager."""

@@ -1,0 +1,166 @@
+"""What units log → the log of each run, where those of other runtimes lie. One follower for all, in a thread.
+
+How far it has read is written down beside what it wrote, so that a later daemon goes on there.
+"""
+
+import contextlib
+import logging
+import os
+import re
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from reconciler.act.logfile import LogFile, pieces
+from reconciler.act.units import unit
+from reconciler.act.units.door import Stream, hang_up
+
+_log = logging.getLogger(__name__)
+_AGAIN = 1.0
+"""Seconds until a follower that broke off is followed by another."""
+_CURSOR = 512
+_QUIET, _LONGEST_QUIET = 0.05, 0.3
+_SUPPRESSED = re.compile(rb"Suppressed (\d+) messages from (\S+)")
+Entry = dict[bytes, bytes]
+
+
+class Journal:
+    """The logs of all runs that are units. What it is told is told on the event loop, what it reads in its thread."""
+
+    def __init__(self, follow: Callable[..., Stream], path: str) -> None:
+        """`follow`: see `Door.journal`; `path`: the file that holds how far it was read."""
+        self._follow, self._path = follow, path
+        self._logs: dict[str, LogFile] = {}
+        self._units: dict[str, str] = {}
+        self._heard: dict[str, float] = {}
+        self._closed = threading.Event()
+        self._stream: Stream | None = None
+        self._thread: threading.Thread | None = None
+        self._began = time.time()
+
+    def expect(self, token: str, slot: str, logs: str, run: int) -> None:
+        """Write down what carries this token; listen, if nobody does. OSError where its log cannot be made."""
+        if token in self._logs:
+            return
+        begun = os.path.isdir(logs) and any(found == run for found, _ in pieces(logs))
+        self._logs[token] = LogFile(logs, run, clock=time.monotonic, again=begun)
+        self._units[unit.name(slot)] = token
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
+            self._thread.start()
+
+    def drop(self, token: str) -> None:
+        """Nothing more of it is wanted."""
+        self._heard.pop(token, None)
+        log = self._logs.pop(token, None)
+        if log is not None:
+            log.close()
+
+    def dropped(self, token: str) -> int:
+        """Lines of it that could not be kept."""
+        return self._logs[token].dropped if token in self._logs else 0
+
+    def settled(self, token: str, since: float) -> bool:
+        """Whether no more is to be expected of a run that ended then, seconds of the monotonic clock."""
+        now, heard = time.monotonic(), self._heard.get(token)
+        return now > since + _LONGEST_QUIET or (heard is not None and now > max(heard, since) + _QUIET)
+
+    def last_words(self, token: str, secrets: tuple[str, ...]) -> str:
+        """The last line that it said."""
+        return self._logs[token].last_words(secrets) if token in self._logs else ""
+
+    def close(self) -> None:
+        """Read no more; everything goes on."""
+        self._closed.set()
+        if self._stream is not None:
+            hang_up(self._stream)
+        if self._thread is not None:
+            self._thread.join(1.0)
+
+    def _work(self) -> None:
+        cursor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            while not self._closed.is_set():
+                try:
+                    self._listen(cursor)
+                except (OSError, ValueError, struct.error) as error:
+                    _log.debug("cannot follow the journal: %s", error)
+                self._closed.wait(_AGAIN)
+        finally:
+            os.close(cursor)
+
+    def _listen(self, cursor: int) -> None:
+        known = os.pread(cursor, _CURSOR, 0).decode(errors="replace").strip()
+        # before the first unit was started there was nothing of ours
+        stream = self._follow(**({"cursor": known} if known else {"since": self._began - 1.0}))
+        self._stream = stream
+        try:
+            data = bytearray()
+            while not self._closed.is_set() and (piece := stream.socket.recv(262144)):
+                data += piece
+                last = b""
+                for entry in entries(data):
+                    self._take(entry)
+                    last = entry.get(b"__CURSOR", last)
+                if last:
+                    for log in tuple(self._logs.values()):
+                        log.settle()
+                    with contextlib.suppress(OSError):
+                        os.pwrite(cursor, last.ljust(_CURSOR), 0)
+        finally:
+            self._stream = None
+            stream.close()
+
+    def _take(self, entry: Entry) -> None:
+        said = entry.get(b"MESSAGE", b"")
+        dropped = _SUPPRESSED.match(said) if b"N_DROPPED" in entry else None
+        if dropped is not None:
+            token = self._units.get(dropped[2].decode(errors="replace"), "")
+            said = b"[holdfast: the journal dropped %s lines]" % dropped[1]
+        else:
+            # the unit is journald's word; the field could be another's, if an engine wrote it itself
+            token = self._units.get(entry.get(b"_SYSTEMD_UNIT", b"").decode(errors="replace"), "")
+            if entry.get(unit.TOKEN.encode(), b"") != token.encode():
+                return
+        log = self._logs.get(token)
+        if log is not None:
+            whole = said if entry.get(b"_LINE_BREAK") == b"line-max" else said + b"\n"
+            log.feed(bytearray(whole), len(whole))
+            self._heard[token] = time.monotonic()
+
+
+def entries(data: bytearray) -> Iterator[Entry]:
+    """Take whole entries from the front of what came. Of a field that comes twice the first counts: it is ours."""
+    while True:
+        entry, at = _Parts(data).read()
+        if entry is None:
+            return
+        del data[:at]
+        yield entry
+
+
+class _Parts:
+    """One entry: lines of `KEY=value`, or `KEY`, a length and as many bytes; an empty line at its end."""
+
+    def __init__(self, data: bytearray) -> None:
+        self._data = data
+
+    def read(self) -> tuple[Entry | None, int]:
+        data, at = self._data, 0
+        entry: Entry = {}
+        while (end := data.find(b"\n", at)) >= 0:
+            if end == at:
+                return entry, end + 1
+            key, equals, value = bytes(data[at:end]).partition(b"=")
+            at = end + 1
+            if not equals:
+                if len(data) < at + 8:
+                    break
+                size = struct.unpack_from("<Q", data, at)[0]
+                if len(data) < at + 8 + size + 1:
+                    break
+                value = bytes(data[at + 8 : at + 8 + size])
+                at += 8 + size + 1
+            entry.setdefault(key, value)
+        return None, 0
