@@ -21,10 +21,10 @@ from urllib.parse import quote
 from reconciler.model.quantity import print_duration
 
 ANSWER_LIMIT = 64 * 1024
-"""Bytes of an answer that are read."""
+"""Bytes of an answer that are read where nothing else is said."""
 LATE = 0.25
 """Seconds by which a deadline may be missed; past that it was this process that did not run, not the server."""
-_WORDS = 100
+_WORDS = 200
 _PHRASES = {status.value: status.phrase for status in HTTPStatus}
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})[^\r\n]*\r\n")
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d{1,9})[ \t]*\r\n", re.IGNORECASE)
@@ -67,10 +67,15 @@ def _request(method: str, path: str, port: int, body: bytes) -> bytes:
     return "\r\n".join([*lines, "Connection: close", "", ""]).encode() + body
 
 
-async def ask(port: int, request: bytes, within: float) -> Answer:
+async def ask(port: int, request: bytes, within: float, *, limit: int = ANSWER_LIMIT) -> Answer:
     """Put one question, and wait at most so many seconds for its Answer."""
     answered: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-    question = Question(port, request, within, lambda answer: None if answered.done() else answered.set_result(answer))
+
+    def done(answer: Answer) -> None:
+        if not answered.done():
+            answered.set_result(answer)
+
+    question = Question(port, request, within, done, limit=limit)
     try:
         return await answered
     finally:
@@ -87,6 +92,7 @@ class Question:
         "_done",
         "_due",
         "_fd",
+        "_limit",
         "_loop",
         "_reads",
         "_request",
@@ -95,8 +101,16 @@ class Question:
         "_waits",
     )
 
-    def __init__(self, port: int, request: bytes | None, timeout: float, done: Callable[[Answer], None]) -> None:
-        self._loop = asyncio.get_running_loop()
+    def __init__(
+        self,
+        port: int,
+        request: bytes | None,
+        timeout: float,
+        done: Callable[[Answer], None],
+        *,
+        limit: int = ANSWER_LIMIT,
+    ) -> None:
+        self._loop, self._limit = asyncio.get_running_loop(), limit
         self._request, self._timeout, self._done = request, timeout, done
         self._answer = b""
         self._connected = self._reads = self._waits = False
@@ -165,7 +179,7 @@ class Question:
             self._end(False, _plain(error.errno))
             return
         self._answer += data
-        if data and len(self._answer) < ANSWER_LIMIT and not _whole(self._answer):
+        if data and len(self._answer) < self._limit and not _whole(self._answer):
             return
         self._reads = False
         self._loop.remove_reader(self._fd)
@@ -232,7 +246,7 @@ def _words(answer: bytes, status: int) -> str:
     head, _, body = answer.partition(b"\r\n\r\n")
     told = first_object(body) if _JSON.search(head) else None
     if told is not None:
-        error: Any = told.get("error", told)
+        error: Any = told.get("error") or told.get("error_message") or told
         message: Any = error.get("message") if isinstance(error, dict) else error  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
         if isinstance(message, str):
             return "".join(char if char.isprintable() else " " for char in message[:_WORDS]).strip()

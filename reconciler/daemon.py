@@ -13,14 +13,17 @@ import sys
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from reconciler import __version__, engines
-from reconciler.act import logs, secrets
+from reconciler import __version__, booted, engines, shelf
+from reconciler.act import discard, logs, secrets
 from reconciler.act.perform import perform
-from reconciler.act.process import ProcessRuntime
+from reconciler.act.runtimes import Runtimes
+from reconciler.api.routes import FOR_GATEWAYS
 from reconciler.api.server import Server
-from reconciler.desk import Desk, keep, read_kept
+from reconciler.desk import Desk, Records, keep, read_kept
 from reconciler.engines import headers
+from reconciler.gateways import Gateways
 from reconciler.journal import open_journal
 from reconciler.loop import Loop, Outside
 from reconciler.model.answers import Info
@@ -28,21 +31,24 @@ from reconciler.model.errors import HoldfastError
 from reconciler.model.fleet import Fleet
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Unknown
-from reconciler.model.plan import Action, Cancel, Fetch, Sleep, Wake
-from reconciler.model.status import Event, Status
+from reconciler.model.plan import Action, Cancel, Detach, Fetch, Sleep, Start, Stop, Wake
+from reconciler.model.status import Status
 from reconciler.observe import host, inventory, ports, resident
 from reconciler.observe.gather import Look
 from reconciler.observe.gpus import Gpus
 from reconciler.observe.headers import Headers
 from reconciler.observe.probes import Prober
 from reconciler.observe.resident import Residents
-from reconciler.observe.sources import Sources
+from reconciler.observe.sources import Joined, Sources
 from reconciler.observe.statements import Statements
 from reconciler.observe.weighing import Weighing
+from reconciler.plan.fetches import needs
 from reconciler.plan.happenings import Happening
 from reconciler.plan.summary import Summary
 from reconciler.spec.load import Loader
 from reconciler.spec.watch import Watcher
+from reconciler.spec.written import written
+from reconciler.store.audit import Audit
 from reconciler.store.events import Events
 from reconciler.supervisor import Supervisor
 
@@ -65,6 +71,8 @@ class Settings:
     log_level: str = "info"
     group: str | None = None
     """Whose members may use the socket too."""
+    gateways: str | None = None
+    """The group whose members may be gateways, and no more."""
 
 
 def run(settings: Settings) -> int:
@@ -130,8 +138,15 @@ def _in_a_line(status: Status) -> str:
     """How the fleet does, for `systemctl status`."""
     ready = sum(row.ready for row in status.workloads.values())
     parts = [f"{ready} of {len(status.workloads)} ready"]
+    parts += ["the fleet is paused"] if status.paused else []
     parts += [f"{len(status.problems)} problems in files"] if status.problems else []
     return "; ".join((*parts, *status.degraded))
+
+
+def _info(settings: Settings, state: str) -> Info:
+    """What this process is, from now on."""
+    root = os.path.abspath(settings.fleet)
+    return Info(version=__version__, pid=os.getpid(), root=root, state=state, started_at=time.time())
 
 
 class _Daemon:
@@ -143,7 +158,7 @@ class _Daemon:
         self.kept = os.path.join(state, "memory.json")
         self.loader = Loader(settings.fleet, clock=time.monotonic)
         self.events = Events(os.path.join(state, "events.db"), on_degraded=lambda _: None)
-        self.runtime = ProcessRuntime(state, on_change=self._changed)
+        self.runtime = Runtimes(state, on_change=self._changed, on_images=self._fetched)
         self.logs = logs.Reader(state)
         self.secret = secrets.resolver(state)
         self.gpus = Gpus(
@@ -153,16 +168,17 @@ class _Daemon:
         )
         self.weighing = Weighing(Headers(clock=time.monotonic, on_change=self._weighed), time.monotonic)
         self.residents = Residents(time.monotonic)
-        self.sources = Sources(time.monotonic, self._wake_from_thread)
+        self.sources = Sources(time.monotonic, self._stored)
         self.prober = Prober(clock=time.monotonic, on_change=self._changed)
         self.look = Look(
             instances=lambda: self.runtime.table,
+            unseen=lambda: self.runtime.unseen,
             gpus=self.gpus.look,
             host=host.look,
             ports=ports.listening,
             prober=self.prober,
             weighing=self.weighing,
-            sources=self.sources,
+            sources=Joined(self.sources, lambda: self.runtime.docker.images.known),
             statements=Statements(self.logs.head, self._wake_from_thread),
             resident=lambda: self.residents.known,
             on_ready=self.runtime.note_ready,
@@ -170,7 +186,7 @@ class _Daemon:
         outside = Outside(
             load=self._load,
             observe=self.look,
-            demand=dict,
+            demand=lambda: self.gateways.demand(self.loop.memory.draining),
             perform=self._perform,
             publish=self._publish,
             keep=lambda memory: keep(self.kept, memory),
@@ -178,16 +194,27 @@ class _Daemon:
             degraded=self._degraded,
         )
         self.loop = Loop(outside, memory=self._remembered())
+        self.gateways = Gateways(today=time.time, wake=self.loop.wake, tell=self._tell, began=time.monotonic())
         self.watcher = Watcher(settings.fleet, self._edited)
-        info = Info(
-            version=__version__,
-            pid=os.getpid(),
-            root=os.path.abspath(settings.fleet),
-            state=state,
-            started_at=time.time(),
+        self.desk = Desk(
+            self.loop,
+            info=_info(settings, state),
+            records=Records(
+                events=self.events,
+                acts=Audit(os.path.join(state, "audit.log"), self._tell),
+                logs=self.logs,
+                runs=self.runtime.runs.of,
+                written=partial(written, settings.fleet, self.loader.holders),
+            ),
+            gateways=self.gateways,
+            meters=self.gpus.meters,
+            look_again=self.sources.look,
         )
-        self.desk = Desk(self.loop, info=info, events=self.events, logs=self.logs.stream, meters=self.gpus.meters)
-        self.server = Server(self.desk, settings.socket, group=_gid(settings.group))
+        door = booted.for_gateways(settings.socket)
+        self.servers = (
+            Server(self.desk, settings.socket, group=_gid(settings.group)),
+            Server(self.desk, door, group=_gid(settings.gateways), routes=FOR_GATEWAYS),
+        )
         self.supervisor = Supervisor()
         self.revision: tuple[object, object, object] = (None, None, None)
         self.running: asyncio.AbstractEventLoop | None = None
@@ -210,9 +237,12 @@ class _Daemon:
         running.add_signal_handler(signal.SIGHUP, self._reload)
         self.gpus.start()
         await self.runtime.open()
+        if self.loop.memory.routed:
+            self.gateways.inherit()
         # the forkserver is there already, so engines keep the limits that we were given
         _raise_limits()
-        await self.server.start()
+        for server in self.servers:
+            await server.start()
         self.watcher.start()
         works = (self.loop.run(), self._rounds(), self._revisions(), self.supervisor.beat())
         tasks = [asyncio.create_task(coroutine) for coroutine in works]
@@ -233,16 +263,20 @@ class _Daemon:
         self.watcher.stop()
         self.prober.close()
         self.gpus.stop()
-        await self.server.close()
+        await asyncio.gather(*(server.close() for server in self.servers))
         await self.runtime.close()
         await asyncio.to_thread(self.events.close)
         log.info(_ENDED)
 
     async def _rounds(self) -> None:
         """Every few seconds look at everything."""
+        swept = False
         while True:
             await asyncio.sleep(FULL_LOOK)
             try:
+                if not swept and (fleet := self.loop.fleet) is not None:
+                    await asyncio.to_thread(discard.sweep, shelf.place(fleet.cache_of(host.look().name)))
+                    swept = True
                 await self.runtime.look()
                 await self._count()
                 self.watcher.rearm()
@@ -268,21 +302,34 @@ class _Daemon:
     def _load(self) -> tuple[Fleet, float | None]:
         loaded = self.loader.load()
         fleet = loaded.fleet
-        cache = fleet.node(host.look().name).cache
-        seen = (fleet.workloads, fleet.revision.commit if fleet.revision else None, cache)
+        root = fleet.cache_of(host.look().name)
+        seen = (fleet.workloads, fleet.revision.commit if fleet.revision else None, (root, fleet.problems))
         if seen[0] is not self.revision[0] or seen[1:] != self.revision[1:]:
             self.revision = seen
-            self.weighing.want({source for each in fleet.workloads.values() for source in headers.wanted(each)})
-            needed = {source for each in fleet.workloads.values() if (source := engines.fetched(each)) is not None}
-            self.sources.want(needed, cache.path if cache is not None else None)
+            self.weighing.want({source for each in fleet.workloads.values() for source in headers.wanted(each)}, root)
+            sure = fleet.missing is None and not fleet.problems
+            self.sources.want(needs(fleet), root, sure=sure)
+            images = [engines.image(each) for each in fleet.workloads.values()]
+            self.runtime.docker.want({image for image in images if image is not None})
             if fleet.revision is not None:
                 self.stale_revision.set()
         return fleet, loaded.look_again_at
 
     async def _perform(self, action: Action) -> None:
+        files: tuple[str, ...] = ()
+        if isinstance(action, Start):
+            files = action.launch.files
+        elif isinstance(action, Stop) and not isinstance(table := self.runtime.table, Unknown) and action.slot in table:
+            files = table[action.slot].launch.files
+        if isinstance(action, Sleep | Wake):
+            self.prober.rest(action.slot)
+        if isinstance(action, Detach):
+            await self.gateways.dropped(action.slot, action.adapter)
         try:
             await perform(action, self.runtime, self.secret)
         finally:
+            if files:
+                self.sources.used(files)
             if isinstance(action, Sleep | Wake):
                 await self.prober.ask(action.slot)  # what it takes is promised until it is seen what became of it
             if isinstance(action, Fetch | Cancel):
@@ -290,10 +337,12 @@ class _Daemon:
 
     def _publish(self, summary: Summary, news: Sequence[Happening]) -> None:
         self.supervisor.status(_in_a_line(summary.status))
+        self._tell(*news)
+        self.desk.published()
+
+    def _tell(self, *news: Happening) -> None:
         now = time.time()
-        events: list[Event] = []
         for happening in news:
-            events.append(happening.event(now))
             log.log(
                 _LEVELS[happening.severity],
                 "%s %s",
@@ -301,13 +350,15 @@ class _Daemon:
                 happening.message,
                 extra={"subject": happening.subject, "reason": happening.reason.value},
             )
-        if events:
-            self.events.append(events)
-        self.desk.published()
+        if news:
+            self.events.append([happening.event(now) for happening in news])
 
     def _degraded(self) -> tuple[str, ...]:
         parts = (self.events.degraded, self.watcher.degraded, *self.runtime.degraded)
         return tuple(part for part in parts if part)
+
+    def _fetched(self) -> None:
+        self.loop.wake()
 
     def _changed(self, slot: str) -> None:
         self.look.changed(slot)
@@ -322,6 +373,11 @@ class _Daemon:
     def _edited(self, paths: frozenset[str] | None) -> None:
         self.loader.touch(paths)
         self.loop.wake()
+
+    def _stored(self, came: bool) -> None:
+        if came:
+            self.weighing.arrived()
+        self._wake_from_thread()
 
     def _weighed(self) -> None:
         self.weighing.changed()

@@ -16,7 +16,7 @@ from reconciler.model.observation import Demand, Observation
 from reconciler.model.plan import Action, Drain, Forget, Plan, Sleep, Start, Stop, Update
 from reconciler.model.status import Reason
 from reconciler.plan.failures import with_failure, without, without_failure
-from reconciler.plan.happenings import Happening, failed, happenings
+from reconciler.plan.happenings import Happening, arrivals, failed, happenings
 from reconciler.plan.planner import plan
 from reconciler.plan.prune import believed
 from reconciler.plan.settle import lasting, settled
@@ -94,7 +94,7 @@ class Loop:
         now = self.outside.clock()
         fleet, again = self.outside.load()
         observation, demand = self.outside.observe(), self.outside.demand()
-        self._settle(fleet, observation)
+        self._settle(fleet, observation, demand)
         fleet = believed(fleet, self.memory)
         decided = plan(fleet, observation, demand, self.memory, now)
         self.memory = replace(self.memory, lulls=decided.lulls)
@@ -129,14 +129,16 @@ class Loop:
         try:
             await self.outside.perform(action)
         except ActionError as error:
-            self._failed(action, error.reason, str(error))
+            if self.memory.in_flight.get(slot) is action:  # else it is what its end did to a waking
+                self._failed(action, error.reason, str(error))
         except Exception:
             log.exception("cannot %s %s", action.kind, slot)
             self._failed(action, Reason.StartFailed, "an error of Holdfast itself, see its log")
         else:
             self._done(action)
         finally:
-            self.memory = replace(self.memory, in_flight=without(self.memory.in_flight, slot))
+            if self.memory.in_flight.get(slot) is action:
+                self.memory = replace(self.memory, in_flight=without(self.memory.in_flight, slot))
             self.wake()
 
     def _done(self, action: Action) -> None:
@@ -154,9 +156,10 @@ class Loop:
         if self.summary is not None and not again:
             self.outside.publish(self.summary, (failed(action, reason, message),))
 
-    def _settle(self, fleet: Fleet, observation: Observation) -> None:
+    def _settle(self, fleet: Fleet, observation: Observation, demand: Demand) -> None:
         """Take into memory what this look shows, and keep what is to outlive us."""
-        before, self.memory = self.memory, settled(self.memory, fleet, observation, self.observation)
+        before = self.memory
+        self.memory = settled(replace(before, routed=bool(demand)), fleet, observation, self.observation)
         if lasting(self.memory) != lasting(before):
             try:
                 self.outside.keep(self.memory)
@@ -170,4 +173,6 @@ class Loop:
             before = self.summary
             after = summarise(looked, memory, before=before, degraded=self.outside.degraded())
             self.summary = after
-            self.outside.publish(after, happenings(before.status if before else None, after.status, looked.plan))
+            news = happenings(before.status if before else None, after.status, looked.plan, memory.failures)
+            arrived = arrivals(before.sources, looked.observation.sources, looked.fleet) if before else ()
+            self.outside.publish(after, (*arrived, *news))

@@ -1,11 +1,16 @@
 """Where fetched weights lie, and what is written down of each fetch. `act/fetch` writes it; all others read.
 
 <cache>/hub/models--org--name/   as Hugging Face's own tools lay it out: blobs, snapshots, refs
-<cache>/holdfast/<key>/          of each source:  lock      held by the process that fetches it
-progress  how far it is, overwritten in place: a full disk cannot
-stop that
-whole     written last: where it lies, and every file's digest
-tree/     its files, where they are not of a hub
+<cache>/ollama/                  as Ollama lays it out: manifests, blobs
+<cache>/holdfast/<key>/          of each source:
+    lock       held by the process that fetches it
+    progress   how far it is, overwritten in place: a full disk cannot stop that
+    whole      written last: where it lies, and every file's digest
+    tree/      its files, where they are not of a hub
+    claimed    paths that were not there before us: what is pruned is among these
+    need       whether a workload is declared with it, and since when
+    used       its time is when an instance was last started or stopped with it
+<cache>/holdfast/.gone-<key>/    what was pruned, until its files are deleted
 """
 
 import fcntl
@@ -15,18 +20,26 @@ import os
 import re
 import struct
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from posixpath import dirname, join
+from posixpath import basename, dirname, join
 from typing import Any
 
 from reconciler.engines.dialect import hub_parts
+from reconciler.model.decode import decode
 from reconciler.model.observation import Unknown
 from reconciler.model.status import Reason
-from reconciler.model.stored import Absent, FetchFailure, Fetching, Here, Stored
+from reconciler.model.stored import Absent, FetchFailure, Fetching, Here, Shelf, Stored
 
 PROGRESS = 4096
 """Bytes of a progress file: one page, written at once."""
+MANIFEST = "manifest"
+"""Of an `ollama:` source, the name of the file that lists the others."""
+PARTIAL = ".partial"
+"""What a file's name ends in until it is whole. No other tool writes to such names."""
+GONE = ".gone-"
+"""What the names of directories begin with whose source was pruned."""
+_ILLEGIBLE = (FileNotFoundError, ValueError, TypeError, KeyError, RecursionError)
 _LOCK = struct.Struct("hhqqi")
 _WHOLE = 16 * 2**20
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -39,6 +52,13 @@ class Place:
     hub: str
     """In the layout of Hugging Face's tools."""
     ours: str
+    ollama: str
+    """In the layout of Ollama's store."""
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Every directory that weights lie in."""
+        return self.hub, self.ours, self.ollama
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +68,13 @@ class Progress:
     source: str
     slot: str = ""
     state: str = "fetching"
-    """`fetching`, `failed` or `cancelled`."""
+    """`fetching`, `whole`, `failed` or `cancelled`."""
     done: int = 0
     total: int | None = None
     reason: str = Reason.FetchFailed.value
     detail: str = ""
     after: float = 0.0
+    short: int = 0
     count: int = 0
     at: float = 0.0
     """Seconds of CLOCK_MONOTONIC in that boot of the machine."""
@@ -100,7 +121,18 @@ def hub_cache() -> str:
 def place(root: str | None) -> Place:
     """The cache of a Node; without one, that of Hugging Face's tools, as their variables name it."""
     hub = hub_cache() if root is None else join(root, "hub")
-    return Place(hub=hub, ours=join(dirname(hub), "holdfast"))
+    return Place(hub=hub, ours=join(dirname(hub), "holdfast"), ollama=join(dirname(hub), "ollama"))
+
+
+def ollama_stores() -> tuple[str, ...]:
+    """Where Ollama itself may have pulled to: as this user, and as the service that its installer makes."""
+    mine = os.path.expanduser(os.environ.get("OLLAMA_MODELS") or "~/.ollama/models")
+    return mine, "/usr/share/ollama/.ollama/models"
+
+
+def place_of(found: Shelf) -> Place:
+    """The cache that was looked through."""
+    return Place(hub=found.hub, ours=found.path, ollama=found.ollama)
 
 
 def key(source: str) -> str:
@@ -138,8 +170,8 @@ def progress(path: str) -> Progress | None:
     """How far it is; None where nothing legible is written."""
     try:
         with open(join(path, "progress"), "rb") as file:
-            return Progress(**json.loads(file.read(PROGRESS).rstrip(b"\0 ")))
-    except (FileNotFoundError, ValueError, TypeError):
+            return decode(Progress, json.loads(file.read(PROGRESS).rstrip(b"\0 ")))
+    except _ILLEGIBLE:
         return None
 
 
@@ -155,21 +187,14 @@ def whole(path: str) -> Whole | None:
     """What is here; None where it is not all here."""
     try:
         with open(join(path, "whole"), "rb") as file:
-            said: Any = json.loads(file.read(_WHOLE))
-        files = tuple(File(**each) for each in said["files"])
-        return Whole(source=said["source"], path=said["path"], revision=said["revision"], files=files)
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
+            return decode(Whole, json.loads(file.read(_WHOLE)))
+    except _ILLEGIBLE:
         return None
 
 
 def write_whole(path: str, told: Whole) -> None:
     """Say durably that all of it is here."""
-    fresh = join(path, "whole.new")
-    with open(fresh, "w", encoding="utf-8") as file:
-        json.dump(asdict(told), file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(fresh, join(path, "whole"))
+    _write(path, "whole", json.dumps(asdict(told), indent=1))
 
 
 def look(place: Place, source: str, now: float) -> Stored | Unknown:
@@ -177,7 +202,7 @@ def look(place: Place, source: str, now: float) -> Stored | Unknown:
     path = directory(place, source)
     try:
         found = whole(path)
-        if found is not None and all(_is_there(file) for file in found.files):
+        if found is not None and all(is_there(file) for file in found.files):
             return Here(path=found.path, size=found.size)
         busy = holder(path) is not None
         told = progress(path)
@@ -185,7 +210,7 @@ def look(place: Place, source: str, now: float) -> Stored | Unknown:
         return Unknown(reason=f"cannot look into {error.filename or path}: {error.strerror}")
     if busy:
         return Fetching(slot=told.slot, done=told.done, total=told.total) if told else Fetching(slot="")
-    if told is None or told.state == "cancelled" or found is not None or told.boot != boot():
+    if told is None or told.state in ("cancelled", "whole") or told.boot != boot():
         return Absent()
     if told.state == "fetching":  # its process was killed, or the machine ran out of memory
         failure = FetchFailure(
@@ -197,25 +222,98 @@ def look(place: Place, source: str, now: float) -> Stored | Unknown:
         return Absent(failure=failure)
     return Absent(
         failure=FetchFailure(
-            at=min(told.at, now), count=told.count, reason=_reason(told.reason), detail=told.detail, after=told.after
+            at=min(told.at, now),
+            count=told.count,
+            reason=_reason(told.reason),
+            detail=told.detail,
+            after=told.after,
+            short=told.short,
         )
     )
 
 
 def running(place: Place, beside: str) -> Iterator[Progress]:
     """Every fetch that is going on, but the one of that source."""
-    for name in sorted(os.listdir(place.ours)) if os.path.isdir(place.ours) else ():
-        path = join(place.ours, name)
+    own = directory(place, beside)
+    for path in sources(place):
         # never open one's own lock: to close it is to let it go
-        if name != key(beside) and holder(path) is not None and (told := progress(path)) is not None:
+        if path != own and holder(path) is not None and (told := progress(path)) is not None:
             yield told
 
 
 def wholes(place: Place) -> Mapping[str, Whole]:
     """All that is here, by source."""
-    names = sorted(os.listdir(place.ours)) if os.path.isdir(place.ours) else ()
-    found = (whole(join(place.ours, name)) for name in names)
+    found = map(whole, sources(place))
     return {each.source: each for each in found if each is not None}
+
+
+def sources(place: Place) -> list[str]:
+    """The directory of every source of which something is here, and of what else lies beside them."""
+    return [path for path in _folders(place) if not basename(path).startswith(".")]
+
+
+def gone(place: Place) -> list[str]:
+    """Directories of what was pruned and is not deleted yet."""
+    return [path for path in _folders(place) if basename(path).startswith(GONE)]
+
+
+def _folders(place: Place) -> list[str]:
+    try:
+        return sorted(entry.path for entry in os.scandir(place.ours) if entry.is_dir())
+    except FileNotFoundError:
+        return []
+
+
+def claimed(path: str) -> frozenset[str]:
+    """Files and links that were not there before this source was fetched, or that another source of ours brought."""
+    try:
+        with open(join(path, "claimed"), encoding="utf-8") as file:
+            return decode(frozenset[str], json.loads(file.read(_WHOLE)))
+    except _ILLEGIBLE:
+        return frozenset()
+
+
+def claim(place: Place, path: str, wanted: Iterable[str]) -> None:
+    """Write down durably which of these are not there yet, or are ours already, before the first of them is made."""
+    mine = claimed(path)
+    others = frozenset[str]().union(*map(claimed, (*sources(place), *gone(place))))
+    added = {each for each in wanted if each in others or not os.path.lexists(each)}
+    if not added <= mine:
+        _write(path, "claimed", json.dumps(sorted(mine | added), indent=1))
+
+
+def need(path: str) -> tuple[bool, float] | None:
+    """Whether it is needed, and since when that is so, in seconds since the epoch; None where nobody wrote it down."""
+    try:
+        with open(join(path, "need"), encoding="ascii") as file:
+            said: Any = json.loads(file.read(256))
+        return bool(said["needed"]), float(said["since"])
+    except _ILLEGIBLE:
+        return None
+
+
+def write_need(path: str, needed: bool, now: float) -> None:
+    """Note it, if that is news. `now`: seconds since the epoch."""
+    before = need(path)
+    if before is None or before[0] != needed:
+        _write(path, "need", json.dumps({"needed": needed, "since": now}))
+
+
+def used(path: str) -> float | None:
+    """When an instance was last started or stopped with it, in seconds since the epoch."""
+    try:
+        return os.stat(join(path, "used")).st_mtime
+    except FileNotFoundError:
+        return None
+
+
+def write_used(path: str, now: float) -> None:
+    """Note that it was used. `now`: seconds since the epoch."""
+    descriptor = os.open(join(path, "used"), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        os.utime(descriptor, (now, now))
+    finally:
+        os.close(descriptor)
 
 
 def size(*paths: str) -> int:
@@ -259,10 +357,21 @@ def monotonic() -> float:
     return time.monotonic()
 
 
-def _is_there(file: File) -> bool:
+def _write(path: str, name: str, text: str) -> None:
+    """A small file, durably, all of it or none."""
+    fresh = join(path, f"{name}.new")
+    with open(fresh, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(fresh, join(path, name))
+
+
+def is_there(file: File) -> bool:
+    """Whether it lies where it was put, as long as it was."""
     try:
         return os.stat(file.at).st_size == file.size
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return False
 
 

@@ -3,10 +3,14 @@
 from collections.abc import AsyncIterator
 from typing import Literal, Protocol
 
-from reconciler.model.answers import Info
-from reconciler.model.facts import Facts
-from reconciler.model.plan import Plan
+from reconciler.model.acts import Act
+from reconciler.model.answers import About, Info, LogPage
+from reconciler.model.facts import Facts, Road
+from reconciler.model.live import Live
+from reconciler.model.metrics import ReplicaMetrics
+from reconciler.model.routing import Report, Table
 from reconciler.model.status import Event, Status
+from reconciler.model.stored import Shelf
 
 RunChoice = int | Literal["first-failure"] | None
 """A run by its number, the first of a row of failures, or the newest."""
@@ -21,6 +25,18 @@ class History(Protocol):
 
     def follow(self, seq: int, subject: str | None = None) -> AsyncIterator[Event]:
         """The same, and those to come."""
+        ...
+
+
+class Acts(Protocol):
+    """Who asked for what, as the audit keeps it."""
+
+    def asked(self, act: Act) -> int | None:
+        """Record that it is about to be done; a number for `ended`. Raises ApiError where it may not be done."""
+        ...
+
+    def ended(self, act: Act, number: int | None, outcome: str) -> None:
+        """Record what came of it."""
         ...
 
 
@@ -40,6 +56,11 @@ class Control(Protocol):
         """The history."""
         ...
 
+    @property
+    def acts(self) -> Acts:
+        """The audit."""
+        ...
+
     def status(self) -> Status:
         """How the fleet did in the last pass."""
         ...
@@ -48,11 +69,31 @@ class Control(Protocol):
         """The newest status once there is a newer one than `after`."""
         ...
 
+    def live(self, every: float) -> AsyncIterator[Live]:
+        """What sensors say and clients do: now, and each `every` seconds again."""
+        ...
+
+    async def next_table(self, after: int) -> Table:
+        """The newest table for gateways, once there is one with a higher number."""
+        ...
+
+    def report(self, report: Report) -> None:
+        """Take in what a gateway tells."""
+        ...
+
     def facts(self) -> Facts:
         """What the planner was told in the last pass."""
         ...
 
-    def road(self) -> tuple[Plan, ...]:
+    async def metrics(self, name: str | None) -> tuple[ReplicaMetrics, ...]:
+        """What engines measure of themselves, asked now: of one model, or of all that run."""
+        ...
+
+    async def about(self, name: str) -> About:
+        """What is known of one workload beside how it does."""
+        ...
+
+    def road(self) -> Road:
         """What would be done now and after, pass by pass."""
         ...
 
@@ -63,6 +104,23 @@ class Control(Protocol):
         """
         ...
 
+    async def log_page(
+        self, name: str, index: int, run: RunChoice, *, at: int | None, back: bool, size: int, wait: float
+    ) -> LogPage:
+        """At most `size` bytes of a run's log from address `at` on, or before it (`back`); without `at`, the last.
+
+        Where the run may still write, an empty page comes only after `wait` seconds.
+        """
+        ...
+
+    async def models(self) -> Shelf:
+        """The weights on this machine."""
+        ...
+
+    async def prune(self, sources: tuple[str, ...]) -> str:
+        """Delete the weights of these sources, or of none where one may not go."""
+        ...
+
     def restart(self, name: str, index: int | None) -> str:
         """Replace one instance, or all of a workload."""
         ...
@@ -71,12 +129,12 @@ class Control(Protocol):
         """Stop all of a workload until it is resumed."""
         ...
 
-    def pause(self, name: str) -> str:
-        """Do nothing to a workload until it is resumed."""
+    def pause(self, name: str | None) -> str:
+        """Do nothing to a workload, or to the whole fleet, until it is resumed."""
         ...
 
-    def resume(self, name: str) -> str:
-        """Undo `stop` and `pause`."""
+    def resume(self, name: str | None) -> str:
+        """Undo `stop` and `pause` of a workload, or the pause of the whole fleet."""
         ...
 
     def scale(self, name: str, replicas: int | None) -> str:

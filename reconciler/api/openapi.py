@@ -8,8 +8,9 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from reconciler import __version__
-from reconciler.api.routes import ROUTES, Failure, Nothing, Route
-from reconciler.model.kinds import NAME
+from reconciler.api.given import Nothing
+from reconciler.api.routes import ROUTES, Failure, Route
+from reconciler.model.fields import NAME
 
 FILE = "control.openapi.json"
 """Its name in `schemas/`."""
@@ -27,7 +28,8 @@ def document() -> dict[str, Any]:
     bodies: dict[str, Any] = {}
     for route in ROUTES:
         if route.method == "POST":
-            bodies[route.given.__name__] = route.given.model_json_schema(ref_template=_TEMPLATE)
+            described = route.given.model_json_schema(ref_template=_TEMPLATE)
+            bodies |= described.pop("$defs", {}) | {route.given.__name__: described}
     paths: dict[str, Any] = {}
     for route in ROUTES:
         answer = {"type": "string", "contentMediaType": route.media}

@@ -1,108 +1,46 @@
 """Every route of the API, once: what it takes, answers and does. The server and its description both read it."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from dataclasses import dataclass, fields
+from typing import Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+import msgspec
+from pydantic import BaseModel, TypeAdapter
 
 from reconciler.api.control import Control
-from reconciler.model.answers import Info, Told
+from reconciler.api.given import (
+    ApplyBody,
+    EventsQuery,
+    FollowQuery,
+    Given,
+    LiveQuery,
+    LogPageQuery,
+    LogQuery,
+    MetricsQuery,
+    Nothing,
+    PruneBody,
+    ReportBody,
+    RestartBody,
+    ScaleBody,
+)
+from reconciler.model.answers import About, Info, LogPage, Told
 from reconciler.model.facts import Facts, Road
+from reconciler.model.live import Live
+from reconciler.model.metrics import ReplicaMetrics
+from reconciler.model.routing import Table
 from reconciler.model.status import Event, Status
+from reconciler.model.stored import Shelf
 
 SPACING = 0.05
 """Seconds between two lines of the status stream: many passes in a row become one line."""
+TABLES = 0.01
+"""The same of tables: who routes is to hear soon."""
+BODY = 64 * 1024
+REPORT = 4 * 2**20
+"""The largest body of a report: 10,000 models."""
 NDJSON = "application/x-ndjson"
-
-
-def _number(value: object) -> object:
-    """Digits of a query, or a whole JSON number; everything else is left for the validator to refuse."""
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
-        return int(value)
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def _truth(value: object) -> object:
-    return {"true": True, "false": False}.get(value, value) if isinstance(value, str) else value
-
-
-# bounds stand within: outside of a validator they would be checked, and not be described
-Seq = Annotated[int, Field(ge=0, le=2**53), BeforeValidator(_number)]
-Page = Annotated[int, Field(ge=1, le=10_000), BeforeValidator(_number)]
-Index = Annotated[int, Field(ge=0, le=999), BeforeValidator(_number)]
-RunNumber = Annotated[int, Field(ge=1, le=2**53), BeforeValidator(_number)]
-Lines = Annotated[int, Field(ge=0, le=1_000_000), BeforeValidator(_number)]
-Count = Annotated[int, Field(ge=0, le=1000), BeforeValidator(_number)]
-Truth = Annotated[bool, BeforeValidator(_truth)]
-Subject = Annotated[str, Field(min_length=1, max_length=512)]
-
-
-class Given(BaseModel):
-    """What a request gives beside the path: the query of a GET, the JSON body of a POST."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
-
-
-class Nothing(Given):
-    """Takes nothing."""
-
-
-class EventsQuery(Given):
-    """Which events."""
-
-    since: Seq = 0
-    """Only events after this number."""
-    limit: Page = 1000
-    """At most so many."""
-    newest: Truth = False
-    """The newest of them, rather than the oldest; in any case oldest first."""
-    subject: Subject | None = None
-    """Only of this workload and its slots, or of this slot, or `daemon`."""
-
-
-class FollowQuery(Given):
-    """Where to begin."""
-
-    since: Seq = 0
-    """Only events after this number: where a reader was interrupted, the last it saw."""
-    subject: Subject | None = None
-    """Only of this workload and its slots, or of this slot, or `daemon`."""
-
-
-class LogQuery(Given):
-    """Which log."""
-
-    index: Index = 0
-    """Of the workload's instances, counted from 0."""
-    run: RunNumber | Literal["first-failure"] | None = None
-    """A run by its number, or the first of its failures in a row; the newest when not given."""
-    lines: Lines = 1000
-    """So many of the last lines."""
-    follow: Truth = False
-    """Whether to go on with what it will write."""
-
-
-class RestartBody(Given):
-    """Which instance."""
-
-    index: Index | None = None
-    """Of the workload's instances, counted from 0; all when not given."""
-
-
-class ScaleBody(Given):
-    """How many."""
-
-    replicas: Count | None
-    """So many instead of what the file says, until the file says something else; null: what the file says."""
-
-
-class ApplyBody(Given):
-    """With which consent."""
-
-    prune: bool = False
-    """Stop also what is held because much goes at once."""
 
 
 class Failure(BaseModel):
@@ -127,6 +65,10 @@ class Route(Generic[G]):
     answer: TypeAdapter[Any] | None
     """Of the whole answer, or of each line of a stream; None: bytes."""
     media: str = "application/json"
+    body: int = BODY
+    """The most bytes of a body."""
+    verb: str = ""
+    """Of an order, which is recorded with who gave it: `stop`, `scale` …"""
     does: Callable[[Control, str, G], Awaitable[object]]
     """Of the daemon, the name and what was given: a value of the answer's type, or an iterator of bytes to stream."""
 
@@ -136,6 +78,20 @@ async def _statuses(control: Control, status: Status) -> AsyncIterator[bytes]:
         yield STATUS.dump_json(status) + b"\n"
         await asyncio.sleep(SPACING)
         status = await control.next_status(status)
+
+
+async def _lives(control: Control, every: float) -> AsyncIterator[bytes]:
+    async for live in control.live(every):
+        yield LIVE.dump_json(live) + b"\n"
+
+
+async def _tables(control: Control) -> AsyncIterator[bytes]:
+    seq = 0
+    while True:
+        table = await control.next_table(seq)
+        yield msgspec.json.encode(table) + b"\n"
+        seq = table.seq
+        await asyncio.sleep(TABLES)
 
 
 async def _events(control: Control, query: FollowQuery) -> AsyncIterator[bytes]:
@@ -151,12 +107,24 @@ async def _status_stream(control: Control, _: str, __: Nothing) -> AsyncIterator
     return _statuses(control, control.status())
 
 
+async def _live_stream(control: Control, _: str, query: LiveQuery) -> AsyncIterator[bytes]:
+    return _lives(control, query.every)
+
+
 async def _plan(control: Control, _: str, __: Nothing) -> Road:
-    return Road(passes=control.road())
+    return control.road()
+
+
+async def _about(control: Control, name: str, _: Nothing) -> About:
+    return await control.about(name)
 
 
 async def _facts(control: Control, _: str, __: Nothing) -> Facts:
     return control.facts()
+
+
+async def _metrics(control: Control, _: str, query: MetricsQuery) -> tuple[ReplicaMetrics, ...]:
+    return await control.metrics(query.name)
 
 
 async def _info(control: Control, _: str, __: Nothing) -> Info:
@@ -175,6 +143,20 @@ async def _logs(control: Control, name: str, query: LogQuery) -> AsyncIterator[b
     return control.log(name, query.index, query.run, lines=query.lines, follow=query.follow)
 
 
+async def _log_page(control: Control, name: str, query: LogPageQuery) -> AsyncIterator[bytes]:
+    page = await control.log_page(
+        name, query.index, query.run, at=query.at, back=query.back, size=query.size, wait=query.wait
+    )
+    return _paged(page)
+
+
+async def _paged(page: LogPage) -> AsyncIterator[bytes]:
+    where = {each.name: getattr(page, each.name) for each in fields(page) if each.name != "data"}
+    yield json.dumps(where).encode() + b"\n"
+    if page.data:
+        yield page.data
+
+
 async def _restart(control: Control, name: str, body: RestartBody) -> Told:
     return Told(message=control.restart(name, body.index))
 
@@ -191,6 +173,14 @@ async def _resume(control: Control, name: str, _: Nothing) -> Told:
     return Told(message=control.resume(name))
 
 
+async def _pause_fleet(control: Control, _: str, __: Nothing) -> Told:
+    return Told(message=control.pause(None))
+
+
+async def _resume_fleet(control: Control, _: str, __: Nothing) -> Told:
+    return Told(message=control.resume(None))
+
+
 async def _scale(control: Control, name: str, body: ScaleBody) -> Told:
     return Told(message=control.scale(name, body.replicas))
 
@@ -199,7 +189,25 @@ async def _apply(control: Control, _: str, body: ApplyBody) -> Told:
     return Told(message=control.apply(prune=body.prune))
 
 
+async def _table_stream(control: Control, _: str, __: Nothing) -> AsyncIterator[bytes]:
+    return _tables(control)
+
+
+async def _demand(control: Control, _: str, body: ReportBody) -> Told:
+    control.report(body.report())
+    return Told(message="noted")
+
+
+async def _models(control: Control, _: str, __: Nothing) -> Shelf:
+    return await control.models()
+
+
+async def _prune(control: Control, _: str, body: PruneBody) -> Told:
+    return Told(message=await control.prune(body.sources))
+
+
 STATUS, EVENT, TOLD = TypeAdapter(Status), TypeAdapter(Event), TypeAdapter(Told)
+LIVE, TABLE = TypeAdapter(Live), TypeAdapter(Table)
 
 
 def _get(path: str, summary: str, given: type[G], answer: Any, does: Callable[[Control, str, G], Any]) -> Route[G]:
@@ -213,17 +221,37 @@ def _stream(
 
 
 def _post(path: str, summary: str, given: type[G], does: Callable[[Control, str, G], Any]) -> Route[G]:
-    return Route(method="POST", path=path, summary=summary, given=given, answer=TOLD, does=does)
+    """An order: its path ends with its verb."""
+    verb = path.rpartition("/")[2]
+    return Route(method="POST", path=path, summary=summary, given=given, answer=TOLD, does=does, verb=verb)
 
 
 ROUTES: tuple[Route[Any], ...] = (
     _get("/info", "The daemon itself", Nothing, Info, _info),
     _get("/status", "How the fleet does", Nothing, Status, _status),
     _stream("/status/stream", "How the fleet does, again whenever that changes", Nothing, STATUS, _status_stream),
+    _stream("/live/stream", "What sensors say and clients do, again and again", LiveQuery, LIVE, _live_stream),
     _get("/plan", "What would be done now and after, pass by pass", Nothing, Road, _plan),
     _get("/facts", "What the planner was told in the last pass", Nothing, Facts, _facts),
+    _get(
+        "/models", "The weights on this machine: who needs and uses them, and what they share", Nothing, Shelf, _models
+    ),
+    _get(
+        "/metrics",
+        "What engines measure of themselves, asked now",
+        MetricsQuery,
+        tuple[ReplicaMetrics, ...],
+        _metrics,
+    ),
     _get("/events", "What happened, oldest first", EventsQuery, list[Event], _event_page),
     _stream("/events/stream", "What happened and what will happen", FollowQuery, EVENT, _event_stream),
+    _get(
+        "/workloads/{name}",
+        "One workload: the files that declare it, what was started, how its runs ended",
+        Nothing,
+        About,
+        _about,
+    ),
     Route(
         method="GET",
         path="/workloads/{name}/logs",
@@ -233,10 +261,34 @@ ROUTES: tuple[Route[Any], ...] = (
         media="application/octet-stream",
         does=_logs,
     ),
+    Route(
+        method="GET",
+        path="/workloads/{name}/logs/page",
+        summary="A part of a run's log: a line of JSON that says which (run, newest, first, end, at), then its bytes",
+        given=LogPageQuery,
+        answer=None,
+        media="application/octet-stream",
+        does=_log_page,
+    ),
     _post("/workloads/{name}/restart", "Replace one instance, or all", RestartBody, _restart),
     _post("/workloads/{name}/stop", "Stop it until it is resumed", Nothing, _stop),
     _post("/workloads/{name}/pause", "Do nothing to it until it is resumed", Nothing, _pause),
     _post("/workloads/{name}/resume", "Undo stop and pause", Nothing, _resume),
     _post("/workloads/{name}/scale", "Run so many instead of what its file says", ScaleBody, _scale),
+    _stream("/table/stream", "All that a router needs, again whenever that changes", Nothing, TABLE, _table_stream),
+    Route(
+        method="POST",
+        path="/demand",
+        summary="What clients of a gateway want",
+        given=ReportBody,
+        answer=TOLD,
+        body=REPORT,
+        does=_demand,
+    ),
+    _post("/models/prune", "Delete weights that no workload needs", PruneBody, _prune),
+    _post("/pause", "Do nothing to the whole fleet until it is resumed", Nothing, _pause_fleet),
+    _post("/resume", "Undo the pause of the whole fleet", Nothing, _resume_fleet),
     _post("/apply", "One pass now", ApplyBody, _apply),
 )
+FOR_GATEWAYS = tuple(route for route in ROUTES if route.path in ("/table/stream", "/demand", "/metrics"))
+"""What a gateway needs: with it nothing is stopped, and nothing is read of logs, plans or files."""

@@ -7,9 +7,10 @@ import asyncio
 import json
 import logging
 import os
+import pwd
 import re
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, cast
 
 from aiohttp import web
@@ -17,13 +18,14 @@ from pydantic import ValidationError
 
 from reconciler.api import openapi
 from reconciler.api.control import Control
-from reconciler.api.routes import ROUTES, Given, Route
+from reconciler.api.given import Given
+from reconciler.api.routes import BODY, ROUTES, Route
 from reconciler.api.sockets import Bound, bind, groups, peer, release
+from reconciler.model.acts import Act
 from reconciler.model.errors import ApiError
-from reconciler.model.kinds import NAME
+from reconciler.model.fields import NAME
 
 HOSTS = frozenset({"localhost", "holdfast"})
-BODY = 64 * 1024
 CONNECTIONS = 64
 DEADLINE = 10.0
 """Seconds for the head of a request, for its body, and for each piece of an answer to be taken."""
@@ -42,12 +44,13 @@ class Server:
         deadline: float = DEADLINE,
         connections: int = CONNECTIONS,
         group: int | None = None,
+        routes: Sequence[Route[Any]] = ROUTES,
     ) -> None:
-        """`group`: whose members may use it too, beside its owner and root."""
+        """`group`: whose members may use it too, beside its owner and root; `routes`: for what."""
         self._path, self._connections, self._group = path, connections, group
         self._streams: set[asyncio.Task[Any]] = set()
         self._runner = web.AppRunner(
-            application(control, deadline=deadline, streams=self._streams, group=group),
+            application(control, deadline=deadline, streams=self._streams, group=group, routes=routes),
             access_log=None,
             shutdown_timeout=0.5,
             keepalive_timeout=deadline,  # from the opening of a connection too: the deadline of a request's head
@@ -102,8 +105,9 @@ def application(
     deadline: float = DEADLINE,
     streams: set[asyncio.Task[Any]] | None = None,
     group: int | None = None,
+    routes: Sequence[Route[Any]] = ROUTES,
 ) -> web.Application:
-    """The API as an aiohttp application. Tasks that stream are in `streams` while they do."""
+    """The API, or some of it, as an aiohttp application. Tasks that stream are in `streams` while they do."""
     running = streams if streams is not None else set[asyncio.Task[Any]]()
 
     @web.middleware
@@ -123,7 +127,7 @@ def application(
             return _failure(500, "cannot answer: the daemon has a bug here; its log has the details")
 
     app = web.Application(middlewares=[answer], client_max_size=BODY)
-    for route in ROUTES:
+    for route in routes:
         app.router.add_route(route.method, f"/v1{route.path}", _serve(control, route, deadline, running))
     described = openapi.text()
 
@@ -138,7 +142,6 @@ def application(
 _HTTP = {
     404: "no such path; GET /v1/openapi.json lists them",
     405: "this path does not take that method; see Allow",
-    413: f"the body is too large; send at most {BODY} bytes",
 }
 
 
@@ -172,7 +175,8 @@ def _serve(
         if "{name}" in route.path and not _name.fullmatch(name):
             raise ApiError("no workload has such a name", status=404)
         given = await _given(request, route, deadline)
-        result = await route.does(control, name, given)
+        does = _recorded(control, route, name, given, request) if route.verb else route.does(control, name, given)
+        result = await does
         if isinstance(result, AsyncIterator):
             task = asyncio.current_task()
             streams.update((task,) if task else ())
@@ -187,8 +191,29 @@ def _serve(
     return serve
 
 
+async def _recorded(control: Control, route: Route[Any], name: str, given: Given, request: web.Request) -> object:
+    """Do what was ordered, between the two records of it."""
+    pid, uid = peer(request.get_extra_info("socket"))
+    try:
+        user = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        user = f"uid {uid}"
+    arguments = given.model_dump(mode="json", exclude_defaults=True)
+    act = Act(pid=pid, uid=uid, user=user, verb=route.verb, subject=name or "daemon", arguments=arguments)
+    number, outcome = control.acts.asked(act), "it was cut off"
+    try:
+        told = await route.does(control, name, given)
+        outcome = str(getattr(told, "message", told))
+        return told
+    except ApiError as error:
+        outcome = f"refused: {error}"
+        raise
+    finally:
+        control.acts.ended(act, number, outcome)
+
+
 async def _given(request: web.Request, route: Route[Any], deadline: float) -> Given:
-    """What the request gives, checked. Raises ApiError and HTTPRequestEntityTooLarge."""
+    """What the request gives, checked. Raises ApiError."""
     if route.method == "GET":
         if request.can_read_body:
             raise ApiError("a GET takes no body", status=400)
@@ -196,7 +221,9 @@ async def _given(request: web.Request, route: Route[Any], deadline: float) -> Gi
     _given_query(request, {})
     try:
         async with asyncio.timeout(deadline):
-            body = await request.read()
+            body = await request.clone(client_max_size=route.body).read()
+    except web.HTTPRequestEntityTooLarge:
+        raise ApiError(f"the body is too large; send at most {route.body} bytes", status=413) from None
     except TimeoutError:
         raise ApiError(f"the body did not come within {deadline:g} s", status=408) from None
     if not body:

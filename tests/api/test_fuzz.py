@@ -65,6 +65,6 @@ def address() -> Generator[str, None, None]:
 
 
 @schema.parametrize()  # pyright: ignore[reportUntypedFunctionDecorator]
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 def test_every_answer_is_as_described(case, address):
     case.call_and_validate(base_url=address, headers={"Host": "localhost"}, checks=CHECKS)

@@ -1,20 +1,28 @@
 """What the control API promises on its socket."""
 
+import asyncio
 import contextlib
 import json
 import os
+import pwd
 import select
 import socket
 import stat
 import threading
+from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
+import msgspec
 import pytest
 
 from reconciler.api import openapi
+from reconciler.api.routes import FOR_GATEWAYS, ROUTES
 from reconciler.client import Client
+from reconciler.model.answers import LogPage
 from reconciler.model.errors import ApiError
-from tests.api.daemon import FACTS, GPUS, ROAD, Recorder, event, served, status, workload
+from reconciler.model.routing import Front, Place, Report, Served, Table, Traffic, Wanted
+from tests.api.daemon import ABOUT, FACTS, GPUS, LIVE, METRICS, ROAD, Recorder, event, served, status, workload
 from tests.eventually import eventually
 
 REPOSITORY = Path(__file__).parents[2]
@@ -67,7 +75,11 @@ def test_what_the_daemon_knows_comes_back_as_it_was(client, recorder):
     assert client.status() == recorder.now
     assert client.info() == recorder.info
     assert client.facts() == FACTS
-    assert client.road().passes == ROAD
+    assert client.metrics("chat") == METRICS
+    assert recorder.asked[-1] == ("metrics", "chat")
+    assert client.about("chat") == ABOUT
+    assert recorder.asked[-1] == ("about", "chat")
+    assert client.road() == ROAD
     assert client.events() == recorder.events.kept
     assert client.events(since=1, limit=1, subject="daemon") == [event(2, "daemon")]
 
@@ -93,16 +105,91 @@ def test_every_request_reaches_the_daemon_and_its_sentence_comes_back(client, re
     ]
 
 
+def test_the_whole_fleet_is_paused_and_resumed_under_a_path_of_its_own(client, recorder):
+    assert client.pause(None) == "the fleet: will do pause"
+    assert client.resume(None) == "the fleet: will do resume"
+    assert recorder.asked == [("pause", None), ("resume", None)]
+    acts = [entry[0] for entry in recorder.acts.kept]
+    assert [(act.verb, act.subject) for act in acts[::2]] == [("pause", "daemon"), ("resume", "daemon")]
+
+
+def test_an_order_is_recorded_with_who_gave_it_before_it_is_done_and_its_outcome_after(client, path, recorder):
+    recorder.known = frozenset({"chat"})
+    done: list[int] = []
+    recorder.on_ask = lambda it: done.append(len(it.acts.kept))
+    client.scale("chat", 3)
+    client.apply()
+    with pytest.raises(ApiError):
+        client.stop("cat")
+    assert done == [1, 3], "the order is on record when it is carried out, its outcome is not"
+    acts = [entry[0] for entry in recorder.acts.kept]
+    assert {(act.pid, act.uid, act.user) for act in acts} == {
+        (os.getpid(), os.getuid(), pwd.getpwuid(os.getuid()).pw_name)
+    }
+    assert [(act.verb, act.subject, act.arguments) for act in acts[::2]] == [
+        ("scale", "chat", {"replicas": 3}),
+        ("apply", "daemon", {}),
+        ("stop", "cat", {}),
+    ]
+    assert [entry[1:] for entry in recorder.acts.kept[1::2]] == [
+        (1, "chat: will do scale"),
+        (3, "looks again now"),
+        (5, "refused: no workload cat in the fleet"),
+    ]
+
+
+def test_an_order_that_cannot_be_recorded_is_not_carried_out(client, recorder):
+    recorder.acts.full = True
+    for ask in (lambda: client.restart("chat"), lambda: client.prune(["hf:o/x"]), client.apply):
+        with pytest.raises(ApiError, match="cannot record it: the disk is full"):
+            ask()
+    assert recorder.asked == []
+
+
+def test_an_order_whose_client_goes_away_before_its_outcome_is_recorded_as_that(path, recorder):
+    async def never(sources):
+        recorder.asked.append(("prune", sources))
+        await asyncio.Event().wait()
+
+    recorder.prune = never
+    with served(recorder, path):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(path)
+            body = b'{"sources": ["hf:o/x"]}'
+            head = "POST /v1/models/prune HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            eventually(lambda: recorder.asked)
+        eventually(lambda: len(recorder.acts.kept) == 2)
+    assert recorder.acts.kept[1][1:] == (1, "it was cut off")
+
+
+def test_every_route_that_changes_something_is_an_order_that_is_recorded():
+    assert {route.path for route in ROUTES if route.method == "POST" and not route.verb} == {"/demand"}
+    assert {route.verb for route in ROUTES} == {
+        "", "restart", "stop", "pause", "resume", "scale", "prune", "apply"
+    }  # fmt: skip
+
+
 def test_logs_come_as_the_engine_wrote_them(client, recorder):
     recorder.log_pieces = [b"\x1b[31mred\xff\n", b"x" * 100_000]
     assert b"".join(client.log("chat", 2, "first-failure", lines=7)) == b"\x1b[31mred\xff\n" + b"x" * 100_000
     assert recorder.asked == [("log", "chat", 2, "first-failure", 7, False)]
 
 
+@pytest.mark.parametrize("data", [b"\x1b[31mred\xff\n\n{}\n", b"", b"x" * 4 * 2**20])
+def test_a_page_of_a_log_comes_with_its_place_and_as_the_engine_wrote_it(client, recorder, data):
+    recorder.page = LogPage(run=7, newest=9, first=3, end=10**12, at=5, data=data)
+    assert client.log_page("chat", 2, 7, at=5, back=True, size=100, wait=1) == recorder.page
+    assert recorder.asked == [("log page", "chat", 2, 7, 5, True, 100, 1)]
+
+
 def test_a_workload_that_is_not_there_is_a_404_with_the_daemon_s_words(client, recorder):
     recorder.known = frozenset({"chat"})
     with pytest.raises(ApiError, match="no workload cat in the fleet") as caught:
         client.stop("cat")
+    assert caught.value.status == 404
+    with pytest.raises(ApiError, match="no workload cat") as caught:
+        client.about("cat")
     assert caught.value.status == 404
     with pytest.raises(ApiError, match="no workload cat") as caught:
         list(client.log("cat"))
@@ -117,6 +204,111 @@ def test_a_stream_of_statuses_begins_with_the_present_one_and_goes_on(path, reco
         soon(lambda: recorder.publish(new))
         assert next(stream) == new
         stream.close()
+
+
+def test_what_is_live_comes_at_the_pace_that_is_asked_for_and_only_while_somebody_listens(path, recorder):
+    with served(recorder, path):
+        stream = Client(path).live(0.5)
+        assert [next(stream), next(stream)] == [LIVE, replace(LIVE, now=200.5)]
+        assert recorder.asked == [("live", 0.5)]
+        stream.close()
+        eventually(lambda: recorder.asked == [("live", 0.5), ("live", "over")], what="the daemon hears that it is over")
+
+
+def test_a_daemon_that_falls_silent_in_the_midst_is_noticed_by_who_watches(path, recorder):
+    recorder.silent_at = LIVE.now + 0.3
+    with served(recorder, path):
+        stream = Client(path, timeout=0.5).live(0.2)
+        assert [next(stream), next(stream)] == [LIVE, replace(LIVE, now=200.2)]
+        with pytest.raises(ApiError, match="it did not answer within"):
+            next(stream)
+
+
+@pytest.mark.parametrize("every", ["0.1", "61", "-1", "nan", "inf", "1e1", "1.0.0", "x", "", "１"])
+def test_a_pace_that_is_none_is_refused(client, path, recorder, every):
+    code, answer, _ = request(path, f"GET /v1/live/stream?every={quote(every)}")
+    assert (code, answer["error"].partition(":")[0]) == (400, "every")
+    assert recorder.asked == []
+
+
+def lines(path: str, url: str):
+    """The lines of a stream, as they come."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(20)
+        connection.connect(path)
+        connection.sendall(f"GET {url} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+        with connection.makefile("rb") as answer:
+            while answer.readline().strip():
+                pass
+            while size := int(answer.readline(), 16):
+                yield answer.read(size)
+                answer.readline()
+
+
+def test_a_stream_of_tables_begins_with_the_present_one_and_goes_on(path, recorder):
+    with served(recorder, path) as soon:
+        stream = lines(path, "/v1/table/stream")
+        assert msgspec.json.decode(next(stream), type=Table) == recorder.table
+        place = Place(slot="chat/0", run=1, address="http://127.0.0.1:9000", names=("chat",), known_as={"a": "b"})
+        served_ = Served(name="chat", names=("chat",), engine="vllm", source="hf:o/r", outlook="ready", places=(place,))
+        new = Table(seq=5, epoch="e", models={"chat": served_}, front=Front(listen=("http://[::1]:80",)))
+
+        def turn() -> None:
+            recorder.table = new
+            recorder.changed.set()
+
+        soon(turn)
+        assert msgspec.json.decode(next(stream), type=Table) == new
+        stream.close()
+
+
+def test_a_table_that_is_not_there_yet_is_waited_for(path, recorder):
+    recorder.table = Table()
+    with served(recorder, path) as soon:
+        stream = lines(path, "/v1/table/stream")
+
+        def turn() -> None:
+            recorder.table = Table(seq=1)
+            recorder.changed.set()
+
+        soon(turn)
+        assert msgspec.json.decode(next(stream), type=Table).seq == 1
+        stream.close()
+
+
+def told(path: str, body: bytes) -> tuple[int, dict, bytes]:
+    return request(path, "POST /v1/demand", "Content-Type: application/json", body=body)
+
+
+def test_what_a_gateway_tells_reaches_the_daemon(client, path, recorder):
+    traffic = Traffic(requests=1.5, errors=0.5, tokens=40.0, first_byte=0.2, total=7)
+    wanted = {
+        f"m{index}": Wanted(waiting=2, oldest=1.5, in_flight={f"m{index}/0": 3}, traffic=traffic)
+        for index in range(1000)
+    }
+    report = Report(gateway="box1", seen=4, epoch="e", models={**wanted, "idle": Wanted()}, problems=("taken",))
+    assert told(path, msgspec.json.encode(report))[0] == 200
+    assert recorder.reports == [report]
+
+
+@pytest.mark.parametrize(
+    ("body", "refusal"),
+    [
+        (b"{}", (400, "gateway")),
+        (b'{"gateway": ""}', (400, "gateway")),
+        (b'{"gateway": "a", "seen": -2}', (400, "seen")),
+        (b'{"gateway": "a", "models": {"m": {"waiting": -1}}}', (400, "models")),
+        (b'{"gateway": "a", "models": {"m": {"oldest": NaN}}}', (400, "")),
+        (b'{"gateway": "a", "models": {"m": {"in_flight": {"m/0": 1.5}}}}', (400, "models")),
+        (b'{"gateway": "a", "modles": {}}', (400, "modles")),
+        (b'{"gateway": "' + b"a" * 5_000_000 + b'"}', (413, "4194304")),
+    ],
+)
+def test_a_report_that_is_none_is_refused(client, path, recorder, body, refusal):
+    found, answer, _ = told(path, body)
+    code, says = refusal
+    assert (found, says in answer["error"]) == (code, True), answer
+    assert recorder.reports == []
 
 
 def test_a_stream_of_events_goes_on_where_it_was_after_the_daemon_was_restarted(path, recorder):
@@ -243,6 +435,8 @@ REFUSED = {
     "a negative number": ("GET /v1/events?since=-1", [], b"", 400, "since"),
     "too many": ("GET /v1/events?limit=10001", [], b"", 400, "limit"),
     "no truth value": ("GET /v1/workloads/chat/logs?follow=yes", [], b"", 400, "follow"),
+    "a page without end": ("GET /v1/workloads/chat/logs/page?size=4194305", [], b"", 400, "size"),
+    "no address": ("GET /v1/workloads/chat/logs/page?at=-1", [], b"", 400, "at"),
     "no such choice": ("GET /v1/workloads/chat/logs?run=last", [], b"", 400, "run"),
     "a name that is no name": ("GET /v1/workloads/Ch%2Fat/logs", [], b"", 404, "no workload"),
     "a name that climbs": ("GET /v1/workloads/%2e%2e/logs", [], b"", 404, ""),
@@ -396,3 +590,17 @@ def test_members_of_the_socket_s_group_may_use_it(path, recorder, groups, code):
         assert (stat.S_IMODE(os.stat(path).st_mode), os.stat(path).st_gid) == (0o660, 4242)
         os.chmod(path, 0o666)
         assert asked_by_another(path, groups) == code
+
+
+def test_at_the_socket_for_gateways_there_is_what_a_gateway_needs_and_nothing_else(path, recorder):
+    with served(recorder, path, routes=FOR_GATEWAYS):
+        for route in ROUTES:
+            line = f"{route.method} /v1{route.path.replace('{name}', 'chat')}"
+            if route.media == "application/x-ndjson" and route in FOR_GATEWAYS:
+                assert msgspec.json.decode(next(lines(path, "/v1/table/stream")), type=Table) == recorder.table
+                continue
+            body = b"{}" if route.method == "POST" else b""
+            code = request(path, line, "Content-Type: application/json", body=body)[0]
+            assert (code in (404, 405)) == (route not in FOR_GATEWAYS), line
+    assert {route.path for route in FOR_GATEWAYS} == {"/table/stream", "/demand", "/metrics"}
+    assert {what[0] for what in recorder.asked} == {"metrics"}

@@ -4,13 +4,15 @@ It queues requests for each model, tells the loop what waits, and serves where a
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from reconciler.loop import Loop, Outside
-from reconciler.model.fleet import Fleet, split_slot
+from reconciler.model.fleet import Fleet
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Demand, Gpu, Holder, Observation, Wish
+from reconciler.model.slots import split_slot
 from reconciler.plan.summary import Summary
 from tests.plan.world import GIB, HOST, gpu
 from tests.sim.machine import Machine, simulate
@@ -87,7 +89,7 @@ class Gateway:
 
     def _wish(self, name: str) -> Wish:
         queue = [request.at for request in self.waiting if request.model == name]
-        in_flight = sum(request.model == name for request in self.serving)
+        in_flight = Counter(request.slot for request in self.serving if request.model == name)
         return Wish(waiting=len(queue), in_flight=in_flight, since=min(queue, default=None))
 
     def arrive(self, request: Request) -> None:

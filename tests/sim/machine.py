@@ -49,7 +49,7 @@ TAKES = 0.01
 """Seconds that a keeper needs for anything."""
 
 
-class _NoWaiting(selectors.SelectSelector):
+class _NoWaiting(selectors.PollSelector):
     """Lets the clock jump instead of waiting."""
 
     now = 0.0
@@ -278,7 +278,8 @@ class Machine:
             raise TransientError(Reason.AdapterFailed, "connection refused")
         assert action.launch.run == process.run, "another run than the one it was decided for"
         for request in action.requests:
-            name, path = request.body["lora_name"], request.body.get("lora_path")
+            body = {key: str(value) for key, value in request.body.items()}
+            name, path = body["lora_name"], body.get("lora_path")
             self.asked.append((self.now, f"{action.slot} {'unload' if path is None else 'load'} {name}"))
             if path is None:
                 process.adapters.pop(name, None)

@@ -40,7 +40,7 @@ def models(names: str) -> Fleet:
 strings = st.lists(st.tuples(st.sampled_from("abcde"), st.floats(0, 20)), min_size=1, max_size=25)
 """Models, and seconds after the request before."""
 loads = st.sampled_from([0.3, 2.0, 10.0, 50.0])
-thoroughly = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+thoroughly = settings(max_examples=40, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 
 
 def spread(string: Sequence[tuple[str, float]]) -> list[tuple[str, float]]:
