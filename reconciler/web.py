@@ -1,12 +1,16 @@
 """How the web is asked for files: redirects to http and https only, tokens to nobody else, proxies by environment."""
 
 import os
+import re
 import urllib.request
 from http.client import HTTPMessage
 from typing import IO
 from urllib.parse import urlsplit
 
+from reconciler.engines import registry
+
 SCHEMES = ("http", "https")
+_TOKEN = re.compile(r"[!-~]+")
 
 
 class RefusedError(Exception):
@@ -36,6 +40,15 @@ def opener() -> urllib.request.OpenerDirector:
     return urllib.request.build_opener(Redirects())
 
 
+def show(request: urllib.request.Request, token: str | None, endpoint: str) -> None:
+    """Give a request the token, where it goes to whom that belongs. Raises RefusedError."""
+    if not token or urlsplit(request.full_url).netloc != urlsplit(endpoint).netloc:
+        return
+    if not _TOKEN.fullmatch(token):  # http.client would say it whole, in the message of its error
+        raise RefusedError("its token holds what no token does: a space or a line end")
+    request.add_header("Authorization", f"Bearer {token}")
+
+
 def hub_endpoint() -> str:
     """Where `hf:` sources are: Hugging Face, or the mirror of HF_ENDPOINT."""
     return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
@@ -44,3 +57,14 @@ def hub_endpoint() -> str:
 def modelscope_endpoint() -> str:
     """Where `modelscope:` sources are."""
     return (os.environ.get("MODELSCOPE_ENDPOINT") or "https://modelscope.cn").rstrip("/")
+
+
+def ollama_registry(host: str = registry.HOST) -> str:
+    """Where models of this registry are: in itself, of Ollama's own instead in the mirror of OLLAMA_REGISTRY."""
+    mirror = os.environ.get("OLLAMA_REGISTRY") if host == registry.HOST else None
+    return (mirror or f"https://{host}").rstrip("/")
+
+
+def model_address(name: registry.Name) -> str:
+    """What the addresses of its manifest and its blobs begin with."""
+    return f"{ollama_registry(name.host)}/v2/{name.namespace}/{name.model}"

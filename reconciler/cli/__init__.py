@@ -35,11 +35,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _said(error: Exception) -> str | None:
     """What to tell of an error; None where it is a bug, and its traceback is the message."""
     from reconciler.model.errors import HoldfastError, SpecError
+    from tui.view.clean import clean
 
     if isinstance(error, SpecError):
         return str(error)
     if isinstance(error, HoldfastError):
-        return f"holdfast: {error}"
+        return f"holdfast: {clean(str(error))}"
     if isinstance(error, OSError) and error.filename is not None:
         return f"holdfast: cannot use {error.filename}: {(error.strerror or str(error)).lower()}"
     return None

@@ -10,7 +10,7 @@ from reconciler.model.observation import Gpu, Unknown
 from reconciler.model.status import Status
 from tui.view.paint import gib
 
-_TOOLKIT = (
+TOOLKIT = (
     "apt install nvidia-container-toolkit && nvidia-ctk runtime configure --runtime=docker && systemctl restart docker"
 )
 
@@ -48,7 +48,7 @@ def cards(found: tuple[Gpu, ...], persistent: Mapping[int, bool], *, kfd: str = 
         if shutil.which("nvidia-ctk"):
             yield Finding("ok", "containers: the NVIDIA container toolkit is installed")
         else:
-            yield Finding("warn", "containers: without the NVIDIA container toolkit they get no GPUs", _TOOLKIT)
+            yield Finding("warn", "containers: without the NVIDIA container toolkit they get no GPUs", TOOLKIT)
     if any(gpu.maker == "amd" for gpu in found) and not os.access(kfd, os.R_OK | os.W_OK):
         yield Finding("bad", f"AMD: {kfd} may not be opened", f"usermod -aG render,video {_user()}, then log in again")
 

@@ -1,27 +1,29 @@
-"""Verbs of the daemon's life: run it, start it and watch the fleet come up, stop it."""
+"""Verbs of the daemon's life: run it, start it with its gateway and watch the fleet come up, stop it."""
 
 import argparse
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
+from reconciler.cli import dashboard, gateway
+from reconciler.cli.child import Child
 from reconciler.cli.places import Places, places
 from reconciler.cli.screen import Screen, warn
 from reconciler.cli.wait import hopeless, missing, polled, settled
 from reconciler.client import Client
+from reconciler.client.gateway import key_in
 from reconciler.model.answers import Info
 from reconciler.model.errors import ApiError, HoldfastError
 from reconciler.model.status import Status
+from reconciler.ready import readable
 from tui.view.clean import clean
 from tui.view.status import status_text, transition
 
 _STARTING = 30.0
 """Seconds that a daemon may take to answer at first."""
 _ENDING = 10.0
-_LOG = 8 * 2**20
 
 
 def run(chosen: argparse.Namespace) -> int:
@@ -38,32 +40,47 @@ def run(chosen: argparse.Namespace) -> int:
             inventory=chosen.inventory,
             log_level=getattr(chosen, "log_level", "info"),
             group=chosen.group,
+            gateways=chosen.gateways,
         )
     )
 
 
 def up(chosen: argparse.Namespace) -> int:
     """Start the daemon where none runs, and show how the fleet comes up."""
+    key_in(chosen.key_file)  # what is wrong with it is said before anything is started
     where, screen = places(chosen, here=True), Screen()
     client = Client(where.socket)
     there = _running(client)
-    daemon: _Child | None = None
+    daemon: Child | None = None
+    level: str = getattr(chosen, "log_level", "info")
     if there is not None:
         _refuse_other(there, where)
         screen.say(f"the daemon (pid {there.pid}) is running already, for {there.root}")
+        where = replace(where, state=there.state)
     else:
-        daemon = _Child(chosen, where)
+        daemon = Child("the daemon", _verb(chosen, where, level), os.path.join(where.state, "daemon.log"))
         screen.say(
             f"starting the daemon (pid {daemon.pid}) for {os.path.abspath(where.fleet)}; its log is {daemon.log}"
         )
     try:
         if daemon is not None:
-            daemon.await_answer(client)
+            _await_answer(daemon, client)
+        beside = gateway.begin(where, level)
+        if beside is not None:
+            screen.say(f"starting the gateway (pid {beside.pid}); its log is {beside.log}")
         if chosen.detach:
-            return _detached(client, screen, chosen.wait)
-        _watch(client, screen)
+            return _detached(client, screen, chosen.wait, lambda: _address(beside, where))
+        if chosen.plain or dashboard.unfit():
+            if there is not None and not screen.terminal:
+                screen.say("following it until interrupted; --detach ends once all is ready")
+            _watch(client, screen)
+        else:
+            dashboard.show({"": client}, chosen)
+            _leave(client, screen, daemon, where.state)
     except KeyboardInterrupt:
-        return _interrupted(client, screen, daemon, detach=chosen.detach)
+        screen.say("")
+        _leave(client, screen, None if chosen.detach else daemon, where.state)
+        return 130
     except ApiError:
         if daemon is not None and daemon.ended() is not None:
             raise HoldfastError(daemon.epitaph()) from None
@@ -71,84 +88,55 @@ def up(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def _verb(chosen: argparse.Namespace, where: Places, level: str) -> list[str]:
+    verb = ["run", "--fleet", where.fleet, "--state", where.state, "--socket", where.socket, "--log-level", level]
+    return verb + (["--inventory", chosen.inventory] if chosen.inventory else [])
+
+
+def _await_answer(daemon: Child, client: Client) -> None:
+    """Wait until it listens. Raises HoldfastError where it ends before, or takes too long."""
+    end = time.monotonic() + _STARTING
+    while _running(client) is None:
+        if daemon.ended() is not None:
+            raise HoldfastError(daemon.epitaph())
+        if time.monotonic() > end:
+            raise HoldfastError(f"cannot reach the daemon within {_STARTING:g} s of its start; look at {daemon.log}")
+        time.sleep(0.02)
+
+
+def _address(beside: Child | None, where: Places) -> str | None:
+    """Where the gateway listens; what stands in its way is told."""
+    try:
+        found = gateway.begun(beside, where.state)
+    except HoldfastError as error:
+        warn(f"the gateway: {error}")
+        return None
+    for problem in found.problems if found is not None else ():
+        warn(f"the gateway: {clean(problem)}")
+    return found.open[0] if found is not None and found.open else None
+
+
 def down(chosen: argparse.Namespace) -> int:
-    """Stop the daemon; with --engines everything that it runs, too."""
+    """Stop the daemon; with --engines the gateway and everything that runs, too."""
     where, screen = places(chosen), Screen()
     client = Client(where.socket)
     running = _running(client)
     if running is None and not chosen.engines:
         raise HoldfastError(f"cannot stop the daemon: nothing listens at {where.socket}; `holdfast up` would start one")
+    state = running.state if running is not None else where.state
+    if chosen.engines and (ended := gateway.end(state)) is not None:
+        screen.say(f"the gateway (pid {ended}) has ended")
     if running is not None:
         left = _serving(client)
         _end(client, running)
-        told = f"; engines go on: {', '.join(left)}" if left and not chosen.engines else ""
+        told = f"; {_going_on(left, state)}" if not chosen.engines else ""
         screen.say(f"the daemon (pid {running.pid}) has ended{told}")
     if chosen.engines:
         from reconciler.cli.engines import stop_all
 
-        state = running.state if running is not None else where.state
         ended = stop_all(state)
         screen.say(f"stopped {', '.join(ended)}" if ended else "no engine was running")
     return 0
-
-
-class _Child:
-    """A daemon that we started."""
-
-    def __init__(self, chosen: argparse.Namespace, where: Places) -> None:
-        os.makedirs(where.state, mode=0o700, exist_ok=True)
-        self.log = os.path.join(where.state, "daemon.log")
-        argv = [sys.executable, "-P", "-m", "reconciler.cli", "run", "--fleet", where.fleet, "--state", where.state]
-        argv += ["--socket", where.socket, "--log-level", getattr(chosen, "log_level", "info")]
-        argv += ["--inventory", chosen.inventory] if chosen.inventory else []
-        with _open_log(self.log) as log:
-            self._from = log.tell()
-            # a session of its own: it must not end with our terminal, nor by a Ctrl-C that is meant for us
-            self._process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
-        self.pid = self._process.pid
-
-    def ended(self) -> int | None:
-        """Its exit status, once it has ended."""
-        return self._process.poll()
-
-    def await_answer(self, client: Client) -> None:
-        """Wait until it listens. Raises HoldfastError where it ends before, or takes too long."""
-        end = time.monotonic() + _STARTING
-        while _running(client) is None:
-            if self.ended() is not None:
-                raise HoldfastError(self.epitaph())
-            if time.monotonic() > end:
-                raise HoldfastError(f"cannot reach the daemon within {_STARTING:g} s of its start; look at {self.log}")
-            time.sleep(0.02)
-
-    def epitaph(self) -> str:
-        """How it ended, in its own last words where it had some."""
-        with open(self.log, "rb") as log:
-            log.seek(self._from)
-            last = clean(log.read(65536).decode(errors="replace")).strip().splitlines()
-        word = last[-1] if last else ""
-        if word.startswith("holdfast: "):
-            return word.removeprefix("holdfast: ")
-        return f"cannot keep the daemon running: it ended with status {self.ended()}; look at {self.log}: {word}"
-
-    def end(self) -> None:
-        """End it, and wait for that."""
-        self._process.terminate()
-        try:
-            self._process.wait(_ENDING)
-        except subprocess.TimeoutExpired:
-            raise HoldfastError(
-                f"cannot end the daemon (pid {self.pid}) within {_ENDING:g} s; look at {self.log}"
-            ) from None
-
-
-def _open_log(path: str):
-    """The daemon's log, begun anew where it has grown long; one before it is kept."""
-    if os.path.exists(path) and os.path.getsize(path) > _LOG:
-        os.replace(path, f"{path}.1")
-    return open(path, "ab", opener=lambda name, flags: os.open(name, flags, 0o600))
 
 
 def _running(client: Client) -> Info | None:
@@ -170,7 +158,7 @@ def _refuse_other(there: Info, where: Places) -> None:
         )
 
 
-def _detached(client: Client, screen: Screen, wait: float) -> int:
+def _detached(client: Client, screen: Screen, wait: float, address: Callable[[], str | None]) -> int:
     """Wait until all that may run is ready; a line for each change."""
     seen: dict[str, str] = {}
     last: Status | None = None
@@ -179,7 +167,7 @@ def _detached(client: Client, screen: Screen, wait: float) -> int:
         if last.workloads or last.converged or last.problems:
             if all(map(settled, last.workloads.values())):
                 _told_problems(last)
-                screen.say(_next(last))
+                screen.say(_next(last, address()))
                 return 0
             if hopeless(last):
                 break
@@ -198,21 +186,29 @@ def _watch(client: Client, screen: Screen) -> None:
             _tell(status, seen, screen.say)
 
 
-def _interrupted(client: Client, screen: Screen, daemon: _Child | None, *, detach: bool) -> int:
-    if daemon is None or detach:
-        screen.say("\nno longer watching; the daemon goes on")
-        return 130
+def _going_on(left: list[str], state: str) -> str:
+    """What outlives the daemon."""
+    there = gateway.look(state)
+    parts = [f"engines go on: {', '.join(left)}" if left else "no engine is running"]
+    parts += [f"the gateway goes on (pid {there.pid})"] if there is not None else []
+    return "; ".join(parts)
+
+
+def _leave(client: Client, screen: Screen, daemon: Child | None, state: str) -> None:
+    """Stop watching: the daemon ends, where we started it, and what it keeps goes on."""
+    if daemon is None:
+        screen.say("no longer watching; the daemon goes on")
+        return
+    if daemon.ended() is not None:
+        raise HoldfastError(daemon.epitaph())
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         left = _serving(client)
         daemon.end()
     finally:
         signal.signal(signal.SIGINT, previous)
-    told = f"engines go on: {', '.join(left)}" if left else "no engine is running"
-    screen.say(f"\nthe daemon has ended; {told}")
-    if left:
-        screen.say("`holdfast up` takes them up again, `holdfast down --engines` stops them")
-    return 130
+    screen.say(f"the daemon has ended; {_going_on(left, state)}")
+    screen.say("`holdfast up` takes them up again, `holdfast down --engines` stops them")
 
 
 def _serving(client: Client) -> list[str]:
@@ -242,16 +238,13 @@ def _told_problems(status: Status) -> None:
         warn(clean(str(problem)))
 
 
-def _next(status: Status) -> str:
-    """What to type now."""
+def _next(status: Status, address: str | None) -> str:
+    """What to type now, where clients find the gateway at `address`."""
     row = next((row for row in status.workloads.values() if row.endpoints and row.kind == "Model"), None)
     if row is None:
-        return "all is as declared. Next: `holdfast status`, `holdfast events -f`, `holdfast down`"
-    where = row.endpoints[0].address
-    return (
-        f"all is ready. Next: `holdfast chat {row.name} hello`, `holdfast status`, `holdfast down`; "
-        f"or point an OpenAI client at {where}/v1"
-    )
+        return "all is as declared. Next: `holdfast tui`, `holdfast status`, `holdfast down`"
+    client = f"; or point an OpenAI client at {address}/v1" if address is not None else ""
+    return f"all is ready. Next: `holdfast tui`, `holdfast chat {row.name} hello`, `holdfast down`{client}"
 
 
 def _end(client: Client, running: Info) -> None:
@@ -264,9 +257,7 @@ def _end(client: Client, running: Info) -> None:
         if client.peer() != running.pid:  # the descriptor is of the process that still answers
             raise HoldfastError("cannot tell which process the daemon is; it was just replaced, try again")
         signal.pidfd_send_signal(process, signal.SIGTERM)
-        import select
-
-        if not select.select([process], [], [], _ENDING)[0]:
+        if not readable(process, _ENDING):
             raise HoldfastError(f"cannot end the daemon (pid {running.pid}) within {_ENDING:g} s; look at its log")
     except ProcessLookupError:
         return

@@ -4,26 +4,31 @@ import argparse
 import json
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from http import HTTPStatus
 
 from reconciler.cli.ask import slot
-from reconciler.cli.places import places
-from reconciler.cli.screen import Screen
+from reconciler.cli.reach import daemon
+from reconciler.cli.screen import Screen, warn
 from reconciler.cli.wait import polled, settled
 from reconciler.client import Client
-from reconciler.model.errors import HoldfastError
+from reconciler.model.errors import ApiError, HoldfastError
+from reconciler.model.slots import split_slot
 from reconciler.model.status import Event, Status
 from tui.view.clean import Cleaner
+from tui.view.metrics import metrics_text
 from tui.view.status import event_text, status_text
 
 NEWEST = 50
+_TROUBLE = ("exited", "failing", "starting")
+"""States of instances whose logs are rather looked for than those of others, worst first."""
 _PATIENCE = 3600.0
 """Seconds that a follower waits for a daemon to come back."""
 
 
 def status(chosen: argparse.Namespace) -> int:
     """Show the table, once or again and again."""
-    client, screen = Client(places(chosen).socket), Screen()
+    client, screen = daemon(chosen), Screen()
     if chosen.watch and chosen.json:
         for found in client.statuses(patience=_PATIENCE):
             screen.say(_json(_only(found, chosen.name)))
@@ -37,11 +42,23 @@ def status(chosen: argparse.Namespace) -> int:
     return 0 if all(map(settled, found.workloads.values())) and not (found.problems and chosen.name is None) else 3
 
 
+def metrics(chosen: argparse.Namespace) -> int:
+    """Print what engines measure of themselves; 3 where one of them does not tell."""
+    found, screen = daemon(chosen).metrics(chosen.name), Screen()
+    if chosen.json:
+        screen.say(json.dumps([asdict(one) for one in found], ensure_ascii=False))
+    else:
+        screen.say(metrics_text(found, width=screen.width, colour=screen.colour))
+    return 3 if any(one.metrics is None for one in found) else 0
+
+
 def logs(chosen: argparse.Namespace) -> int:
     """Print what an instance wrote, made safe for a terminal."""
     name, index = slot(chosen.name)
-    client = Client(places(chosen).socket)
-    pieces = client.log(name, index or 0, chosen.run, lines=chosen.lines, follow=chosen.follow)
+    client = daemon(chosen)
+    if index is None:
+        index = _meant(client, name, chosen.run)
+    pieces = client.log(name, index, chosen.run, lines=chosen.lines, follow=chosen.follow)
     if chosen.raw:
         for piece in pieces:
             sys.stdout.buffer.write(piece)
@@ -56,9 +73,32 @@ def logs(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def _meant(client: Client, name: str, run: int | str | None) -> int:
+    """The instance whose log is asked for where none is named: the one in trouble, which is told; else 0.
+
+    Raises HoldfastError where nothing of that name is, or was.
+    """
+    rows = client.status().workloads
+    try:
+        runs = client.about(name).runs
+    except ApiError as error:
+        if error.status != HTTPStatus.NOT_FOUND:
+            raise
+        raise HoldfastError(f"cannot find {name} in the fleet; there are {', '.join(rows) or 'none'}") from None
+    if run == "first-failure":
+        found = [each.slot for each in runs if each.first_failure]
+    else:
+        replicas = rows[name].replicas if name in rows and run is None else ()
+        found = [one.slot for state in _TROUBLE for one in replicas if one.state == state]
+    chosen = split_slot(found[0])[1] if found else 0
+    if chosen:
+        warn(f"this is the log of {found[0]}; write {name}/0 for that of the first")
+    return chosen
+
+
 def events(chosen: argparse.Namespace) -> int:
     """Print what happened, and perhaps what happens."""
-    client, screen = Client(places(chosen).socket), Screen()
+    client, screen = daemon(chosen), Screen()
     seq = chosen.since
     if seq is None:
         newest = client.events(limit=NEWEST, subject=chosen.name, newest=True)
@@ -83,9 +123,9 @@ def _watch(client: Client, screen: Screen, name: str | None) -> int:
         text = status_text(found, width=screen.width, colour=screen.colour, only=name)
         if screen.terminal:
             screen.draw(text)
-        elif found.workloads != before:
+        elif (found.workloads, found.paused) != before:
             screen.say(text)
-        before = found.workloads
+        before = found.workloads, found.paused
     return 0
 
 
@@ -97,17 +137,11 @@ def _only(found: Status, name: str | None) -> Status:
     if row is None:
         known = ", ".join(found.workloads) or "nothing"
         raise HoldfastError(f"cannot show {name}: it is not in the fleet; {known} is")
-    return Status(
-        host=found.host,
-        root=found.root,
-        revision=found.revision,
-        now=found.now,
-        converged=found.converged,
+    return replace(
+        found,
         workloads={name: row},
-        gpus=found.gpus,
-        meters=found.meters,
+        traffic={each: one for each, one in found.traffic.items() if each == name},
         problems=tuple(problem for problem in found.problems if name in problem.names),
-        degraded=found.degraded,
     )
 
 

@@ -5,7 +5,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-SYSTEM = ("/etc/holdfast/fleet.d", "/var/lib/holdfast", "/run/holdfast/holdfast.sock")
+from reconciler import booted
+
+SYSTEM = ("/etc/holdfast/fleet.d", "/var/lib/holdfast", booted.DAEMON)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,13 +36,13 @@ def places(
     if fleet is None and here and os.path.isdir("fleet.d"):
         fleet = "fleet.d"
     own_state = typed.get("state") or env.get("HOLDFAST_STATE")
-    state = own_state or (SYSTEM[1] if system else os.path.join(_xdg(env, "STATE"), "holdfast"))
+    state = own_state or (SYSTEM[1] if system else os.path.join(xdg(env, "STATE"), "holdfast"))
     socket = typed.get("socket") or env.get("HOLDFAST_SOCKET")
     if socket is None:
         # a state directory that somebody chose is another daemon's than the usual one
         socket = os.path.join(state, "holdfast.sock") if own_state else _socket(env, system=system, state=state)
     return Places(
-        fleet=fleet or (SYSTEM[0] if system else os.path.join(_xdg(env, "CONFIG"), "holdfast", "fleet.d")),
+        fleet=fleet or (SYSTEM[0] if system else os.path.join(xdg(env, "CONFIG"), "holdfast", "fleet.d")),
         state=state,
         socket=socket,
     )
@@ -59,11 +61,12 @@ def _socket(env: Mapping[str, str], *, system: bool, state: str) -> str:
 
 def _beside_system(env: Mapping[str, str]) -> bool:
     """Whether the system's daemon is here for us, and we have none of our own."""
-    state = os.path.join(_xdg(env, "STATE"), "holdfast")
+    state = os.path.join(xdg(env, "STATE"), "holdfast")
     return os.access(SYSTEM[2], os.W_OK) and not os.path.exists(_socket(env, system=False, state=state))
 
 
-def _xdg(env: Mapping[str, str], what: str) -> str:
+def xdg(env: Mapping[str, str], what: str) -> str:
+    """A user's directory: `CONFIG` or `STATE`."""
     given = env.get(f"XDG_{what}_HOME", "")
     if os.path.isabs(given):  # the specification: a relative one is to be ignored
         return given

@@ -12,11 +12,12 @@ from reconciler.cli.places import places
 from reconciler.cli.screen import Screen
 from reconciler.client import Client
 from reconciler.engines import headers
-from reconciler.model.errors import ApiError
-from reconciler.model.facts import Facts
+from reconciler.model.errors import ApiError, HoldfastError
+from reconciler.model.facts import Facts, Road, declared
 from reconciler.model.fleet import Fleet, Workload, slots_of
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Gpu, Observation, Unknown
+from reconciler.plan.fetches import needs
 from reconciler.spec.load import load_once
 from tui.view.foresee import outlook
 from tui.view.outlook import Against, Outlook
@@ -56,13 +57,15 @@ def _outlook(chosen: argparse.Namespace) -> Outlook:
     against = None
     if chosen.against is not None:
         facts, against = _against(chosen.against, where.fleet, facts)
+    if fleet.missing is not None and not os.path.isdir(where.fleet):
+        raise HoldfastError(f"cannot plan: {fleet.missing}")
     facts = replace(facts, observation=_weighed(fleet, facts.observation))
     if not chosen.inventory:
         facts = replace(facts, observation=_looked_for(fleet, facts.observation))
     ahead = road(fleet, facts.observation, facts.demand, facts.memory, facts.now)
     machines = ", ".join(host.name for host in facts.observation.machines.values())
     machine = machines if chosen.inventory else None
-    return outlook(fleet, facts.observation, ahead, against=against, machine=machine)
+    return outlook(Road(passes=ahead, declared=declared(fleet), facts=facts), against=against, machine=machine)
 
 
 def _facts(written: Sequence[str], socket: str) -> Facts:
@@ -88,21 +91,20 @@ def _weighed(fleet: Fleet, observation: Observation) -> Observation:
         return replace(observation, reading=frozenset())
     from reconciler.observe.weighing import weigh
 
-    known = {**observation.weights, **weigh(missing, within=HEADERS)}
+    root = fleet.cache_of(observation.host.name)
+    known = {**observation.weights, **weigh(missing, root, within=HEADERS)}
     return replace(observation, weights=known, reading=frozenset())
 
 
 def _looked_for(fleet: Fleet, observation: Observation) -> Observation:
     """With where the weights are that this fleet needs. A machine that is written down is taken to have them."""
-    needed = {source for each in fleet.workloads.values() if (source := engines.fetched(each)) is not None}
-    missing = needed - observation.sources.keys()
+    missing = {source: names for source, names in needs(fleet).items() if source not in observation.sources}
     if not missing:
         return observation
     from reconciler import shelf
     from reconciler.observe.sources import look
 
-    cache = fleet.node(observation.host.name).cache
-    found = look(missing, shelf.place(cache.path if cache is not None else None), time.monotonic())
+    found = look(missing, shelf.place(fleet.cache_of(observation.host.name)), time.monotonic())
     return replace(observation, sources={**observation.sources, **found})
 
 

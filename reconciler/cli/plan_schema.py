@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
+from reconciler.model.plan import Basis, Plan
 from reconciler.spec.schema import publish
 from tui.view.outlook import Outlook
 
@@ -35,7 +36,9 @@ class _Generator(GenerateJsonSchema):
 
 def plan_schema() -> dict[str, Any]:
     """JSON Schema of one plan."""
-    made = TypeAdapter(Outlook).json_schema(mode="serialization", schema_generator=_Generator)
+    adapter = TypeAdapter(Outlook)
+    adapter.rebuild(_types_namespace={"Basis": Basis, "Plan": Plan})  # where it is made, they are named and not read
+    made = adapter.json_schema(mode="serialization", schema_generator=_Generator)
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         **made,

@@ -4,6 +4,8 @@ import os
 import sys
 from typing import TextIO
 
+from tui.view.paint import cut
+
 
 class Screen:
     """Where a command prints."""
@@ -13,6 +15,7 @@ class Screen:
         self.terminal = self._out.isatty()
         self.colour = self.terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         self._drawn = 0
+        self._noted = ""
 
     @property
     def width(self) -> int:
@@ -35,6 +38,21 @@ class Screen:
         self._out.write(back + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J")
         self._out.flush()
         self._drawn = len(lines)
+
+    def note(self, text: str) -> None:
+        """Say something for the moment: on a terminal in the place of the last note, elsewhere once for each text."""
+        if self.terminal:
+            self.draw(cut(text, self.width))
+        elif text != self._noted:
+            self.say(text)
+        self._noted = text
+
+    def clear(self) -> None:
+        """Take away what `draw` or `note` printed last."""
+        if self._drawn:
+            self._out.write(f"\x1b[{self._drawn}A\r\x1b[J")
+            self._out.flush()
+        self._drawn = 0
 
     def _size(self) -> tuple[int, int]:
         try:

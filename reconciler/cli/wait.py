@@ -33,9 +33,15 @@ def settled(row: WorkloadStatus) -> bool:
 
 
 def hopeless(status: Status) -> bool:
-    """Whether all that is missing waits for a person to edit a file."""
+    """Whether all that is missing waits for a person: to edit a file, or to resume the fleet."""
     left = [row for row in status.workloads.values() if not settled(row)]
-    return bool(left) and all(row.conditions[2].reason is Reason.SpecInvalid for row in left)
+    return bool(left) and all(row.conditions[2].reason in (Reason.SpecInvalid, Reason.Paused) for row in left)
+
+
+def held(status: Status) -> bool:
+    """Whether something is held back because the whole fleet is paused."""
+    rows = status.workloads.values()
+    return bool(status.paused) and any(row.conditions[2].reason is Reason.Paused for row in rows)
 
 
 def missing(status: Status) -> list[str]:
@@ -47,5 +53,5 @@ def missing(status: Status) -> list[str]:
     texts = [f"{row.name} is {state(row).word}" + (f" ({why(row)})" if why(row) else "") for row in rows]
     named = {name for problem in status.problems for name in problem.names} & {row.name for row in rows}
     texts += [str(problem) for problem in status.problems if not named.intersection(problem.names)]
-    texts += [*status.degraded]
+    texts += [*([status.paused] if status.paused else []), *status.degraded]
     return [line(text) for text in texts] or ["actions are still under way"]

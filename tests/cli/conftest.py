@@ -7,7 +7,9 @@ from typing import NamedTuple
 import pytest
 
 from reconciler.cli import main
-from tests.api.daemon import Recorder, Soon, served
+from reconciler.model.status import GatewayStatus
+from tests.api.daemon import Recorder, Soon, served, status, workload
+from tests.cli.front import Front, running
 
 
 class Done(NamedTuple):
@@ -60,3 +62,11 @@ def environment() -> dict[str, str]:
     here = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("HOLDFAST_", "XDG_"))}
     return kept | {"PYTHONPATH": here, "NO_COLOR": "1"}
+
+
+@pytest.fixture
+def front(recorder) -> Generator[Front, None, None]:
+    """A gateway, and a daemon that knows where it is."""
+    with running() as made:
+        recorder.now = status(workload("chat"), gateway=GatewayStatus(listen=(made.url,), connected=True))
+        yield made

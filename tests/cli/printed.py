@@ -11,7 +11,11 @@ from pathlib import Path
 from tests.engines import gguf_files, shapes
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PLACES = {ROOT / "docs/pull-requests.md": "docs/example", ROOT / "docs/placement.md": "docs"}
+PLACES = {
+    ROOT / "docs/pull-requests.md": "docs/example",
+    ROOT / "docs/placement.md": "docs",
+    ROOT / "docs/engines.md": "docs",
+}
 """Where a reader of each document types its commands: a copy of this, under git."""
 DOCUMENTS = tuple(PLACES)
 _CONSOLE = re.compile(r"(?<=```console\n)(.*?)(?=```)", re.DOTALL)
@@ -33,7 +37,7 @@ def printed(document: Path, directory: Path) -> str:
     text = document.read_text()
     place, programs = directory / "example", directory / "bin"
     if PLACES[document] == "docs":
-        for part in ("docs/placement", "docs/inventories"):
+        for part in ("docs/placement", "docs/engines", "docs/inventories"):
             shutil.copytree(ROOT / part, place / part)
         shape = shapes.SHAPES["llama 8B"]
         weights = place / "docs/placement/models/llama-8b-q4.gguf"

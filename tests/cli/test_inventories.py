@@ -10,6 +10,7 @@ from reconciler.observe import inventory
 from reconciler.observe.gather import offline
 from reconciler.plan.road import road
 from reconciler.spec.load import load_once
+from tests.plan.world import ahead_of
 from tui.view.foresee import outlook
 from tui.view.outlook import Outlook
 from tui.view.plan import plan_text
@@ -24,7 +25,7 @@ def planned(path: Path, fleet: Path) -> Outlook:
     loaded = load_once(str(fleet))
     assert loaded.problems == ()
     seen = offline([inventory.read(str(path))], lambda: 0.0)
-    return outlook(loaded, seen, road(loaded, seen, {}, Memory(), 0.0), machine=seen.host.name)
+    return outlook(ahead_of(loaded, seen, road(loaded, seen, {}, Memory(), 0.0)), machine=seen.host.name)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -85,7 +86,7 @@ def test_several_machines_are_planned_together_and_none_of_them_twice(tmp_path):
     both = [inventory.read(str(ROOT / f"docs/inventories/{name}.yaml")) for name in ("rtx-3090-x2", "l40s-x4")]
     fleet = load_once(str(tmp_path))
     observation = offline(both, lambda: 0.0)
-    seen = outlook(fleet, observation, road(fleet, observation, {}, Memory(), 0.0))
+    seen = outlook(ahead_of(fleet, observation, road(fleet, observation, {}, Memory(), 0.0)))
     assert [str(change.after) for change in seen.changes] == [f"llamacpp on {both[1].node} gpu 0-3, port 9000"]
     with pytest.raises(SpecError, match="give each its own node"):
         inventory.read_all([str(ROOT / "docs/inventories/l40s-x4.yaml")] * 2)

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from reconciler.cli.doctor import daemon, fleet, secrets, state
+from reconciler.cli.doctor import beside, daemon, engines, fleet, secrets, state
 from reconciler.cli.doctor_gpus import cards, exposed
 from reconciler.cli.places import Places
 from reconciler.model.observation import Gpu
 from reconciler.model.status import Replica
 from tests.api.daemon import status, workload
+from tests.hub_server import hub_server
 
 GOOD = "kind: Service\nname: tiny\ncommand: [sleep, infinity]\n"
 CHAT = "kind: Model\nname: chat\nsource: hf:Qwen/Qwen3-8B\nengine: vllm\ngpus: 1\nmemory: 20GiB\ncontext: 8192\n"
@@ -93,6 +94,14 @@ def test_doctor_says_how_to_mend_each_thing(run, files, tmp_path):
     assert run("doctor", "--fleet", str(files)).status == 0
 
 
+def test_doctor_says_where_engines_are_that_few_have(monkeypatch, tmp_path):
+    (tmp_path / "tritonserver").touch(mode=0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    told = [finding.what for finding in engines()]
+    assert f"Triton: {tmp_path / 'tritonserver'}" in told
+    assert not any("SGLang" in what for what in told)
+
+
 def test_doctor_finds_secrets_that_others_may_read(tmp_path):
     (tmp_path / "secrets").mkdir(mode=0o700)
     (tmp_path / "secrets" / "token").write_text("x")
@@ -121,6 +130,15 @@ def test_doctor_tells_a_daemon_that_is_down_from_one_that_is_ill(tmp_path, recor
     assert [one.level for one in daemon(there)] == ["ok"]
     recorder.now = status(degraded=("cannot write the history",))
     assert [one.level for one in daemon(there)] == ["ok", "bad"]
+
+
+def test_doctor_finds_an_ollama_that_is_not_ours():
+    with hub_server(plain={"/api/ps": b'{"models": [{"name": "qwen3:4b", "size_vram": 5368709120}]}'}) as other:
+        (found,) = beside(int(other.base.rpartition(":")[2]))
+        assert (found.level, "with 5.0 GiB on GPUs" in found.what) == ("warn", True)
+    with hub_server(plain={"/api/ps": b"[]"}) as stranger:
+        assert not [*beside(int(stranger.base.rpartition(":")[2]))]
+    assert not [*beside(1)]
 
 
 def test_doctor_looks_at_the_disk_where_the_state_will_be(tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler.booted import for_gateways
 from reconciler.cli.places import SYSTEM, places
 
 HOME = {"HOME": "/home/ada"}
@@ -78,3 +79,15 @@ def test_a_fleet_in_the_current_directory_is_meant_by_verbs_that_begin_one(tmp_p
     with contextlib.chdir(tmp_path):
         assert places(argparse.Namespace(), env=HOME, uid=7, here=True).fleet == "fleet.d"
         assert places(argparse.Namespace(), env=HOME, uid=7).fleet == "/home/ada/.config/holdfast/fleet.d"
+
+
+@pytest.mark.parametrize(
+    ("people", "gateways"),
+    [
+        (SYSTEM[2], "/run/holdfast-gateways/holdfast.sock"),
+        ("/run/user/7/holdfast/holdfast.sock", "/run/user/7/holdfast/holdfast-gateway.sock"),
+        ("/a.b/s", "/a.b/s-gateway"),
+    ],
+)
+def test_gateways_have_a_socket_beside_that_of_people(people: str, gateways: str):
+    assert for_gateways(people) == gateways

@@ -157,19 +157,20 @@ def test_nothing_changed_since_a_revision_is_nothing_to_do(run, repository, mach
 @pytest.mark.parametrize(
     "revision", ["before-tag", "main", "HEAD~1", "origin/main", "@{-1}", "main^{}", "FULL", "SHORT"]
 )
-def test_whatever_names_a_commit_is_a_revision(run, repository, machine, tmp_path, revision):
+def test_whatever_names_a_commit_is_a_revision(run, repository, machine, revision, monkeypatch):
     git(repository, "tag", "-a", "before-tag", "-m", "tagged")
     git(repository, "checkout", "-q", "-b", "topic")
     (repository / "fleet.d/chat.yaml").write_text(CHAT.replace("8192", "16384"))
     commit(repository, "after")
-    clone = tmp_path / "clone"
-    git(tmp_path, "clone", "-q", "-b", "main", str(repository), "clone")
+    clone = repository / "clone"
+    git(repository, "clone", "-q", "-b", "main", str(repository), "clone")
     git(clone, "checkout", "-q", "topic")
     head = subprocess.run(["git", "-C", str(clone), "rev-parse", "main"], capture_output=True, text=True, check=True)
     named = {"FULL": head.stdout.strip(), "SHORT": head.stdout[:9]}.get(revision, revision)
     if revision == "before-tag":
         git(clone, "fetch", "-q", "--tags")
-    done = run("plan", str(clone / "fleet.d"), "--inventory", machine, "--against", named)
+    monkeypatch.chdir(clone)  # so that the first line fits, wherever this is
+    done = run("plan", "fleet.d", "--inventory", machine, "--against", named)
     assert "± chat/0  replace  context 8192 → 16384" in done.out
     assert "1 to change" in done.out
     assert head.stdout[:7] in done.out.splitlines()[0]
@@ -182,10 +183,11 @@ def test_a_worktree_is_a_checkout_too(run, repository, machine, tmp_path):
     assert "± chat/0  replace  context 8192 → 16384" in done.out
 
 
-def test_files_that_are_not_committed_count_and_are_said_to(run, repository, machine):
+def test_files_that_are_not_committed_count_and_are_said_to(run, repository, machine, monkeypatch):
+    monkeypatch.chdir(repository)
     (repository / "fleet.d/new.yaml").write_text(CHAT.replace("name: chat", "name: new"))
     (repository / "fleet.d/tiny.yaml").unlink()
-    done = run("plan", str(repository / "fleet.d"), "--inventory", machine, "--against", "HEAD")
+    done = run("plan", "fleet.d", "--inventory", machine, "--against", "HEAD")
     assert "(edited) against HEAD (" in done.out.splitlines()[0]
     assert "+ new/0   start" in done.out
     assert "- tiny/0  stop   removed from " in done.out
@@ -302,8 +304,8 @@ def test_markdown_is_for_a_pull_request(run, repository, machine):
     done = run("plan", str(repository / "fleet.d"), *words)
     assert done.out.startswith("### Plan of `")
     assert "| ± | `chat/0` | **replace** | context 8192 → 16384 | down while it loads |" in done.out
-    assert "Every pass" not in done.out
-    assert "Every pass" in run("plan", str(repository / "fleet.d"), *words, "--steps").out
+    assert "Every step" not in done.out
+    assert "Every step" in run("plan", str(repository / "fleet.d"), *words, "--steps").out
 
 
 def test_json_and_a_format_exclude_each_other(run, files):
@@ -379,6 +381,12 @@ PLANS = {
 }
 
 
+def test_a_directory_that_is_not_there_is_an_error(run, files, machine):
+    done = run("plan", str(files / "nowhere"), "--inventory", machine)
+    assert (done.status, done.out) == (1, "")
+    assert done.err.startswith(f"holdfast: cannot plan: {files / 'nowhere'} cannot be believed: it does not exist;")
+
+
 @pytest.mark.parametrize("content", PLANS.values(), ids=PLANS)
 def test_json_is_as_its_schema_says(run, files, machine, schema, content):
     (files / "chat.yaml").write_text(content)
@@ -394,7 +402,7 @@ def test_json_of_a_change_is_as_its_schema_says_and_tells_what_a_person_sees(run
     chat, tiny, local = sorted(found["changes"], key=lambda change: str(change["mark"]), reverse=True)
     assert (chat["mark"], chat["verb"], chat["reason"], chat["downtime"]) == ("±", "replace", "SpecChanged", "loading")
     assert chat["what"] == "context 8192 → 16384; memory 20GiB → 30GiB"
-    place = {"engine": "vllm", "node": "", "gpus": [0], "host": 5 * 2**30, "port": 9000}
+    place = {"engine": "vllm", "runtime": "process", "node": "", "gpus": [0], "host": 5 * 2**30, "port": 9000}
     assert chat["before"] == {**place, "memory": 20 * 2**30}
     assert chat["after"] == {**place, "memory": 30 * 2**30}
     assert (tiny["mark"], tiny["subject"], tiny["downtime"]) == ("~", "tiny", "none")

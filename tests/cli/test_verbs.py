@@ -13,7 +13,7 @@ import pytest
 
 from reconciler.cli.parser import parse
 from reconciler.model.source import Problem
-from reconciler.model.status import Reason
+from reconciler.model.status import Condition, Reason
 from tests.api.daemon import GPUS, event, status, workload
 from tests.eventually import eventually
 
@@ -104,7 +104,45 @@ def test_raw_logs_are_as_they_were_written(recorder, capfdbinary, socket):
 def test_logs_of_any_run(run, recorder, words, asked):
     done = run("logs", *words)
     assert (done.status, done.out) == (0, "one\ntwo\n")
-    assert recorder.asked == [asked]
+    assert recorder.asked[-1] == asked
+
+
+def test_without_an_index_the_log_is_that_of_the_instance_in_trouble(run, recorder):
+    row = workload("chat", ready=2, wanted=2)
+    recorder.now = status(row)
+    assert run("logs", "chat").err == ""
+    assert recorder.asked[-1] == ("log", "chat", 0, None, 200, False)
+    recorder.now = status(replace(row, replicas=(row.replicas[0], replace(row.replicas[1], state="exited"))))
+    assert run("logs", "chat").err == "this is the log of chat/1; write chat/0 for that of the first\n"
+    assert recorder.asked[-1] == ("log", "chat", 1, None, 200, False)
+    assert run("logs", "chat/0").err == ""
+    assert recorder.asked[-1] == ("log", "chat", 0, None, 200, False)
+
+
+def test_without_an_index_the_first_failure_is_that_of_the_instance_that_has_one(run, recorder):
+    recorder.runs = tuple(replace(one, slot="chat/1") for one in recorder.runs)
+    run("logs", "chat", "--run", "first")
+    assert recorder.asked[-1] == ("log", "chat", 1, "first-failure", 200, False)
+
+
+def test_logs_of_a_stranger_name_those_that_are_there(run, recorder):
+    recorder.known = {"chat"}
+    assert run("logs", "cat") == (1, "", "holdfast: cannot find cat in the fleet; there are chat\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--hepl"], "unrecognized arguments: --hepl"),
+        (["tiu"], "argument VERB: invalid choice: 'tiu'; did you mean tui?"),
+        (["key", "nwe"], "argument VERB: invalid choice: 'nwe'; did you mean new?"),
+        ([], "the following arguments are required: VERB"),
+    ],
+)
+def test_what_is_mistyped_is_named_with_what_was_meant(capsys, words, said):
+    with pytest.raises(SystemExit):
+        parse(words)
+    assert capsys.readouterr().err.endswith(f"error: {said}\n")
 
 
 @pytest.mark.parametrize(
@@ -124,6 +162,56 @@ def test_a_request_prints_the_daemon_s_sentence(run, recorder, words, asked):
     done = run(*words)
     assert done == (0, f"chat: will do {words[0]}\n", "")
     assert recorder.asked == [asked]
+
+
+def test_without_a_name_the_whole_fleet_is_paused_and_resumed(run, recorder):
+    assert run("pause") == (0, "the fleet: will do pause\n", "")
+    assert run("resume") == (0, "the fleet: will do resume\n", "")
+    assert recorder.asked == [("pause", None), ("resume", None)]
+
+
+@pytest.mark.parametrize("verb", ["stop", "restart"])
+def test_nothing_is_stopped_or_restarted_without_a_name(run, recorder, verb):
+    assert run(verb).status == 2
+    assert recorder.asked == []
+
+
+HELD = replace(
+    workload("code", ready=0),
+    conditions=(
+        Condition(type="Ready", status="False", reason=Reason.Paused, message="held back: start code/0"),
+        Condition(type="Reconciling", status="False", reason=Reason.Converged),
+        Condition(type="Stalled", status="True", reason=Reason.Paused, message="held back: start code/0"),
+    ),
+)
+PAUSED = "the fleet is paused by command: 1 action is held back; `holdfast resume` goes on"
+
+
+def test_status_of_a_paused_fleet_says_so_first(run, recorder):
+    recorder.now = status(workload("chat"), HELD, paused=PAUSED, converged=False)
+    done = run("status")
+    assert done.out.splitlines()[1] == f"‖ {PAUSED}"
+    assert re.search(r"code +‖ paused +0/1", done.out)
+    assert "    held back: start code/0\n" in done.out
+    assert done.status == 3
+    assert run("top", "--once").out.startswith(f"‖ {PAUSED}\n")
+    assert json.loads(run("status", "code", "--json").out)["paused"] == PAUSED
+    assert run("doctor").out.count(f"warn  daemon: {PAUSED}\n      holdfast resume\n") == 1
+
+
+def test_waiting_for_a_paused_fleet_ends_with_what_to_do(run, recorder):
+    recorder.now = status(workload("chat"), HELD, paused=PAUSED, converged=False)
+    assert run("apply", "--wait", "30s") == (1, "looks again now\n", f"holdfast: cannot converge: {PAUSED}\n")
+
+
+def test_a_paused_fleet_with_nothing_to_do_has_converged(run, recorder):
+    recorder.now = status(workload("chat"), paused=PAUSED)
+    assert run("apply", "--wait", "30s") == (0, "looks again now\nconverged\n", "")
+
+
+def test_a_paused_fleet_is_waited_for_while_something_is_on_its_way(run, recorder):
+    recorder.now = status(STARTING, paused=PAUSED, converged=False)
+    assert "cannot converge within 1 s: code is starting" in run("apply", "--wait", "1s").err
 
 
 def test_a_refusal_is_one_line_with_the_daemon_s_words(run, recorder):
@@ -210,113 +298,6 @@ def test_events_are_the_newest_or_those_since(run, recorder):
 def test_options_may_stand_before_the_verb(socket):
     assert parse(["--socket", socket, "status"]).socket == socket
     assert parse(["--socket", "/a", "status", "--socket", socket]).socket == socket
-
-
-CHAT = [
-    b'data: {"choices": [{"delta": {"role": "assistant"}}]}\n\n',
-    b'data: {"choices": [{"delta": {"content": "Hel\\u001b[31mlo"}}]}\n\n',
-    b": a comment\n\n",
-    b'data: {"choices": [{"delta": {"content": " there"}, "finish_reason": null}]}\n\n',
-    b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\n',
-    b"data: [DONE]\n\n",
-]
-
-
-class Engine:
-    """A model server that answers what it is told to, and remembers what it was asked."""
-
-    def __init__(self) -> None:
-        from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
-        engine = self
-        self.asked: list[dict] = []
-        self.says: list[bytes] = CHAT
-        self.refuses: tuple[int, bytes] | None = None
-        self.only: str | None = None
-
-        class Answers(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                engine.asked.append(asked)
-                refusal = engine.refuses
-                if engine.only is not None and asked["model"] != engine.only:
-                    refusal = (404, b'{"error": {"message": "no such model"}}')
-                self.send_response(refusal[0] if refusal else 200)
-                self.end_headers()
-                for piece in [refusal[1]] if refusal else engine.says:
-                    self.wfile.write(piece)
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-                return
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Answers)
-        self.thread = threading.Thread(target=self.server.serve_forever, daemon=True)
-        self.thread.start()
-        self.address = f"http://127.0.0.1:{self.server.server_address[1]}"
-
-
-@pytest.fixture
-def engine(recorder):
-    made = Engine()
-    row = workload("chat")
-    recorder.now = status(
-        replace(row, endpoints=(replace(row.endpoints[0], address=made.address),)),
-        STARTING,
-        workload("tool", kind="Service"),
-    )
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
-
-
-def test_chat_prints_the_answer_as_clean_text(run, engine):
-    assert run("chat", "chat", "say", "hello") == (0, "Hello there\n", "")
-    assert engine.asked == [{"model": "chat", "messages": [{"role": "user", "content": "say hello"}], "stream": True}]
-
-
-def test_chat_by_an_alias_that_the_engine_does_not_know(run, engine):
-    engine.only = "chat"
-    assert run("chat", "chat-alias", "hi").out == "Hello there\n"
-    assert [one["model"] for one in engine.asked] == ["chat-alias", "chat"]
-
-
-def test_an_answer_that_breaks_off_is_an_error_and_not_an_answer(run, engine):
-    engine.says = CHAT[:2]
-    done = run("chat", "chat", "hi")
-    assert (done.status, done.out) == (1, "Hello\n")
-    assert "in the middle of its answer; see `holdfast logs chat/0`" in done.err
-
-
-@pytest.mark.parametrize(
-    ("refusal", "told"),
-    [
-        ((400, b'{"error": {"message": "too \\u001b[1mlong"}}'), "too long (status 400)"),
-        ((500, b"<html>"), "it answered with status 500"),
-    ],
-)
-def test_a_model_s_refusal_is_told_in_its_words(run, engine, refusal, told):
-    engine.refuses = refusal
-    assert run("chat", "chat", "hi").err == f"holdfast: cannot chat with chat: {told}\n"
-
-
-def test_an_error_within_the_answer_is_told(run, engine):
-    engine.says = [b'data: {"error": {"message": "out of memory"}}\n\n']
-    assert "out of memory" in run("chat", "chat", "hi").err
-
-
-@pytest.mark.parametrize(
-    ("name", "told"),
-    [
-        ("code", "cannot chat with code: it is starting (code/0 loading); see `holdfast status`"),
-        ("nobody", "no model that is ready answers to that name; choose from chat, chat-alias"),
-        ("tool", "cannot chat with tool: it is a service; name a model"),
-    ],
-)
-@pytest.mark.usefixtures("engine")
-def test_chat_with_what_is_not_ready_says_why(run, name, told):
-    done = run("chat", name, "hi")
-    assert done.status == 1
-    assert told in done.err
 
 
 # In processes of their own: what only the whole program can show.
