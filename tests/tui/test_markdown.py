@@ -14,7 +14,7 @@ from reconciler.model.plan import Blocked, Plan
 from reconciler.model.source import Problem, Revision
 from reconciler.model.status import Reason
 from reconciler.plan.road import road
-from tests.plan.world import GIB, NOW, fleet, gpu, machine
+from tests.plan.world import GIB, NOW, ahead_of, fleet, gpu, machine
 from tests.tui.test_plan import CHAT, TINY, ahead, running
 from tui.view.foresee import outlook
 from tui.view.markdown import LONGEST, code, plan_markdown, prose
@@ -61,7 +61,7 @@ def marked_up(markdown: str) -> list[str]:
     """What in it is neither plain words, nor code, nor our own tables, lists and headings."""
     ours = {"text", "code_inline", "inline", "paragraph", "strong", "heading", "fence"}
     ours |= {"table", "thead", "tbody", "tr", "th", "td", "bullet_list", "list_item"}
-    tags = {"<code>", "</code>", "<details><summary>Every pass</summary>\n", "</details>", "</details>\n"}
+    tags = {"<code>", "</code>", "<details><summary>Every step</summary>\n", "</details>", "</details>\n"}
     return [
         token.content or token.type
         for token in pieces(markdown)
@@ -82,7 +82,7 @@ def hostile(text: str) -> Outlook:
         Plan(blocked=(Blocked(subject=text, reason=Reason.NoNode, detail=text),)),
     )
     against = Against(name=text, commit="0" * 40, problems=(problem,))
-    return outlook(wanted, on, ahead, against=against, machine=text)
+    return outlook(ahead_of(wanted, on, ahead), against=against, machine=text)
 
 
 def test_what_a_pull_request_shows():
@@ -92,7 +92,7 @@ def test_what_a_pull_request_shows():
     big = Blocked(subject="big/0", reason=Reason.NoFreeGpu, detail="needs 2 gpus to itself; gpu 0: shared by chat/0")
     passes = (*road(wanted, on, {}, Memory(), NOW), Plan(blocked=(big,)))
     against = Against(name="origin/main", commit="9016de0" + "0" * 33)
-    seen = outlook(wanted, on, passes, against=against, machine="box1")
+    seen = outlook(ahead_of(wanted, on, passes), against=against, machine="box1")
     assert (
         plan_markdown(seen)
         == """\
@@ -116,11 +116,16 @@ def test_what_a_pull_request_shows():
     )
 
 
+def test_the_plan_of_a_paused_fleet_says_so():
+    seen = ahead(fleet(CHAT), running(CHAT), Memory(paused=True))
+    assert "\n\n**the fleet is paused: this is what `holdfast resume` would do**" in plan_markdown(seen)
+
+
 def test_the_steps_are_folded_away():
     seen = ahead(fleet(CHAT.replace("8192", "16384")), running(CHAT))
     text = plan_markdown(seen, steps=True)
-    folded = text.partition("<details><summary>Every pass</summary>\n\n")[2]
-    assert folded.startswith("```text\npass 1\n  stop chat/0: SpecChanged (context 8192 → 16384)\npass 2\n")
+    folded = text.partition("<details><summary>Every step</summary>\n\n")[2]
+    assert folded.startswith("```text\nstep 1\n  stop chat/0: SpecChanged (context 8192 → 16384)\nstep 2\n")
     assert folded.endswith("```\n\n</details>")
 
 
@@ -132,7 +137,7 @@ def test_no_name_breaks_a_table_or_marks_anything_up(text):
     assert len(rows(markdown)) == len(rows(plan_markdown(hostile("plain"), steps=True)))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.one_of(st.text(alphabet="`|\\<>&*_[]()!#@:$~a1 \n.-/", max_size=12), st.text(max_size=20)))
 @example("`|`\\|")
 def test_any_text_is_one_cell_that_says_it(text):

@@ -12,10 +12,10 @@ from reconciler.model.plan import Basis, Blocked, Forget, Launch, Plan, Start, S
 from reconciler.model.source import Problem, Revision
 from reconciler.model.status import Reason
 from reconciler.plan.road import road
-from tests.plan.world import GIB, NOW, fleet, gpu, instance, machine
+from tests.plan.world import GIB, NOW, ahead_of, fleet, gpu, instance, machine
 from tui.view.foresee import outlook
 from tui.view.outlook import Against, Outlook
-from tui.view.plan import plan_text
+from tui.view.plan import passes, plan_text
 
 CHAT = """
 kind: Model
@@ -34,8 +34,8 @@ command: [sleep, infinity]
 """
 
 
-def ahead(wanted, on, **known) -> Outlook:
-    return outlook(wanted, on, road(wanted, on, {}, Memory(), NOW), **known)
+def ahead(wanted, on, memory=None, **known) -> Outlook:
+    return outlook(ahead_of(wanted, on, road(wanted, on, {}, memory or Memory(), NOW), memory), **known)
 
 
 def shown(wanted, on, *, width: int = 80, steps: bool = False) -> str:
@@ -54,6 +54,14 @@ def running(*of: str):
         for number, (each, slot) in enumerate((each, slot) for each in map(fleet, of) for slot in each.slots)
     ]
     return machine(*instances, gpus=(first, second))
+
+
+def test_the_plan_of_a_paused_fleet_says_that_nothing_of_it_is_done():
+    seen = ahead(fleet(CHAT), running(CHAT), Memory(paused=True))
+    assert plan_text(seen, width=100, colour=False).splitlines() == [
+        "fleet.d · 1 model · nothing to do",
+        "‖ the fleet is paused: this is what `holdfast resume` would do",
+    ]
 
 
 def test_nothing_to_do_is_one_line():
@@ -95,7 +103,16 @@ def dozing(readiness, *, memory: Memory | None = None, demand: dict[str, Wish] |
     phase = Running(pid=1, since=1.0, readiness=readiness, was_ready=True)
     on = machine(instance(of, "chat/0", phase, port=9000, gpus=(gpu(0),)), gpus=(gpu(0),))
     way = road(of, on, demand or {}, memory or Memory(), NOW)
-    return plan_text(outlook(of, on, way), width=100, colour=False, steps=False)
+    return plan_text(outlook(ahead_of(of, on, way)), width=100, colour=False, steps=False)
+
+
+def test_what_sleeps_without_its_weights_unloads_them():
+    shown = dozing(
+        Ready(since=2.0),
+        memory=Memory(lulls={"chat/0": 0.0}),
+        text=DOZY.replace("source: hf:Qwen/Qwen3-8B", "source: ollama:qwen3").replace("engine: vllm", "engine: ollama"),
+    )
+    assert "~ chat/0  sleep  idle  unloads its model" in shown
 
 
 def test_what_falls_asleep_shows_what_it_gives_back():
@@ -155,11 +172,25 @@ def test_a_machine_that_cannot_be_seen_has_no_bars_and_says_why():
     assert "cannot see the gpus: the driver does not answer" in text
 
 
-def test_steps_show_every_pass_in_the_planner_s_words():
+def test_steps_are_told_in_the_planner_s_words():
     text = shown(fleet(CHAT.replace("8192", "16384")), running(CHAT), steps=True)
-    assert "pass 1" in text
+    assert "step 1" in text
     assert "stop chat/0" in text
     assert text.index("stop chat/0") < text.index("start chat/0")
+
+
+def test_only_what_is_done_is_a_step():
+    launch = launched(running(CHAT), "chat/0")
+    blocked = Blocked(subject="chat/0", reason=Reason.Waiting, detail="")
+    forget = Forget(slot="chat/1", run=1, reason=Reason.ScaledDown)
+    road_ = [
+        Plan(actions=(Start(slot="chat/0", launch=launch, reason=Reason.NotRunning), forget), blocked=()),
+        Plan(actions=(forget,), blocked=()),
+        Plan(actions=(), blocked=(blocked,)),
+    ]
+    start = "start chat/0 on gpu 0 port 9000: NotRunning"
+    assert list(passes(road_)) == [("step 1", [start]), ("after step 1", ["blocked chat/0: Waiting"])]
+    assert list(passes(road_[2:])) == [("now", ["blocked chat/0: Waiting"])]
 
 
 LONG = "a-name-of-sixty-three-letters-is-the-longest-that-anybody-may-g"
@@ -217,7 +248,7 @@ def test_a_move_is_one_change_and_frees_one_gpu_for_the_other():
     was = launched(on, "chat/0")
     stop = Stop(slot="chat/0", run=1, grace=1, reason=Reason.ScaledDown, detail="for big/0")
     start = Start(slot="chat/0", launch=replace(was, gpus=("GPU-1",), indices=(1,)), reason=Reason.NotRunning)
-    seen = outlook(wanted, on, [Plan(actions=(stop,)), Plan(actions=(start,))])
+    seen = outlook(ahead_of(wanted, on, [Plan(actions=(stop,)), Plan(actions=(start,))]))
     (change,) = seen.changes
     assert (change.mark, change.verb, change.what) == ("±", "move", "for big/0, gpu 0 → gpu 1")
     assert [(one.before.used > one.after.used, one.before.used < one.after.used) for one in seen.gpus] == [
@@ -231,7 +262,7 @@ def test_one_that_gives_way_and_finds_no_place_ends():
     launch = launched(on, "chat/0")
     stop = Stop(slot="chat/0", run=1, grace=1, reason=Reason.ScaledDown, detail="for big/0")
     start = Start(slot="chat/0", launch=launch, reason=Reason.NotRunning)
-    (change,) = outlook(fleet(CHAT), on, [Plan(actions=(each,)) for each in (stop, start, stop)]).changes
+    (change,) = outlook(ahead_of(fleet(CHAT), on, [Plan(actions=(each,)) for each in (stop, start, stop)])).changes
     assert (change.verb, change.what, change.downtime) == ("stop", "scaled down: for big/0", "ended")
 
 
@@ -243,11 +274,11 @@ def test_two_that_are_replaced_one_after_the_other_leave_no_gap():
         launch = launched(on, slot)
         passes += [Plan(actions=(Stop(slot=slot, run=1, grace=1, reason=Reason.SpecChanged, detail="context 1 → 2"),))]
         passes += [Plan(actions=(Start(slot=slot, launch=launch, reason=Reason.SpecChanged),))]
-    one_by_one = outlook(fleet(before), on, passes)
+    one_by_one = outlook(ahead_of(fleet(before), on, passes))
     assert [change.downtime for change in one_by_one.changes] == ["none", "none"]
     assert "others serve meanwhile" in plan_text(one_by_one, width=120, colour=False)
     both = [Plan(actions=passes[0].actions + passes[2].actions), Plan(actions=passes[1].actions + passes[3].actions)]
-    assert [change.downtime for change in outlook(fleet(before), on, both).changes] == ["loading", "loading"]
+    assert [change.downtime for change in outlook(ahead_of(fleet(before), on, both)).changes] == ["loading", "loading"]
 
 
 def test_one_more_that_serves_meanwhile_is_told_and_leaves_no_gap():
@@ -261,7 +292,7 @@ def test_one_more_that_serves_meanwhile_is_told_and_leaves_no_gap():
         Stop(slot="chat/1", run=1, grace=1, reason=Reason.ScaledDown),
         Forget(slot="chat/1", run=1, reason=Reason.ScaledDown),
     ]
-    seen = outlook(wanted, on, [Plan(actions=(each,)) for each in passes])
+    seen = outlook(ahead_of(wanted, on, [Plan(actions=(each,)) for each in passes]))
     told = [(one.mark, one.subject, one.verb, one.what, one.note, one.downtime) for one in seen.changes]
     more_note = "serves while others are replaced, then ends"
     assert told == [
@@ -280,7 +311,7 @@ def test_one_that_crashed_starts_and_says_how_it_ended():
 
 def test_requests_in_flight_are_drained_and_that_is_told():
     wanted, on = fleet(CHAT.replace("8192", "16384")), running(CHAT)
-    seen = outlook(wanted, on, road(wanted, on, {"chat": Wish(in_flight=1)}, Memory(), NOW))
+    seen = outlook(ahead_of(wanted, on, road(wanted, on, {"chat": Wish(in_flight={"chat/0": 1})}, Memory(), NOW)))
     assert "drains up to 2m" in plan_text(seen, width=120, colour=False)
 
 
@@ -326,10 +357,17 @@ def test_how_a_figure_is_known_is_told():
     for basis in bases:
         launch = replace(launched(running(CHAT), "chat/0"), basis=basis, within=0.08)
         start = Start(slot="chat/0", launch=launch, reason=Reason.NotRunning)
-        texts[basis] = plan_text(outlook(wanted, on, [Plan(actions=(start,))]), width=120, colour=False)
+        texts[basis] = plan_text(outlook(ahead_of(wanted, on, [Plan(actions=(start,))])), width=120, colour=False)
     assert texts["declared"].endswith("  chat/0 20.0")
     assert texts["measured"].endswith("  chat/0 20.0 (measured)")
     assert texts["estimated"].endswith("  chat/0 20.0 (estimated ±8 %)")
+
+
+def test_what_has_begun_counts_after_though_no_pass_does_it_again():
+    start = Start(slot="chat/0", launch=launched(running(CHAT), "chat/0"), reason=Reason.NotRunning)
+    on = machine(gpus=(gpu(0),))
+    seen = outlook(ahead_of(fleet(CHAT), on, [Plan()], Memory(in_flight={"chat/0": start})))
+    assert [(one.before.used, one.after.used) for one in seen.gpus] == [(0, 20 * GIB)]
 
 
 def test_what_is_taken_whole_says_so():
@@ -353,14 +391,14 @@ def test_a_long_reason_is_told_once():
     long = "needs one gpu with 20.0 GiB free; " + "; ".join(f"gpu {n}: {n}.5 GiB of 24.0 GiB free" for n in range(8))
     for detail, count in ((long, 1), ("port 9 is in use", 3)):
         plan = Plan(blocked=tuple(Blocked(subject=f"{n}/0", reason=Reason.NoFreeGpu, detail=detail) for n in "abc"))
-        text = plan_text(outlook(fleet(TINY), machine(), [plan]), width=200, colour=False)
+        text = plan_text(outlook(ahead_of(fleet(TINY), machine(), [plan])), width=200, colour=False)
         assert text.count(detail[:16]) == count
         assert text.count("for the same reasons as a/0") == 3 - count
 
 
 def test_who_gives_way_is_told_for_whom():
     stop = Stop(slot="chat/0", run=1, grace=1, reason=Reason.Preempted, detail="for big/0")
-    (change,) = outlook(fleet(CHAT), running(CHAT), [Plan(actions=(stop,))]).changes
+    (change,) = outlook(ahead_of(fleet(CHAT), running(CHAT), [Plan(actions=(stop,))])).changes
     assert change.what == "preempted for big/0"
 
 
@@ -368,7 +406,7 @@ def test_gpus_that_refuse_for_one_reason_are_told_of_together():
     detail = "needs one gpu; gpu 0: taken whole by a/0; gpu 1: 1 free; 2 held by pid 7 x; gpu 2: taken whole by a/0; "
     detail += "gpu 3: taken whole by a/0; gpu 4: taken whole by a/0; gpu 5: 1 free"
     plan = Plan(blocked=(Blocked(subject="b/0", reason=Reason.NoFreeGpu, detail=detail),))
-    (change,) = outlook(fleet(TINY), machine(), [plan]).changes
+    (change,) = outlook(ahead_of(fleet(TINY), machine(), [plan])).changes
     assert change.what == (
         "needs one gpu; gpu 0,2-4: taken whole by a/0; gpu 1: 1 free; 2 held by pid 7 x; gpu 5: 1 free"
     )
@@ -416,7 +454,7 @@ def test_adapters_that_come_and_go_are_a_change_without_a_restart():
         "                no restart",
     ]
     steps = shown(wanted, running(LORA), width=120, steps=True)
-    assert "\npass 2\n  detach chat/0 adapter sql: SpecChanged\n\npass 3\n  attach chat/0 adapter law: " in steps
+    assert "\nstep 2\n  detach chat/0 adapter sql: SpecChanged\n\nstep 3\n  attach chat/0 adapter law: " in steps
 
 
 def test_the_first_adapter_of_a_model_replaces_it():

@@ -23,9 +23,11 @@ from tests.plan.world import GIB
 from tui.view.status import event_text, state, status_text, transition
 
 
-def conditions(ready: Reason, why: str = "", *, moving: Reason | None = None, stalled: Reason | None = None):
+def conditions(
+    ready: Reason, why: str = "", *, moving: Reason | None = None, stalled: Reason | None = None, well: bool = False
+):
     return (
-        Condition(type="Ready", status="False", reason=ready, message=why),
+        Condition(type="Ready", status="True" if well else "False", reason=ready, message=why),
         Condition(type="Reconciling", status="True" if moving else "False", reason=moving or Reason.Converged),
         Condition(
             type="Stalled", status="True" if stalled else "False", reason=stalled or Reason.Converged, message=why
@@ -200,6 +202,15 @@ def test_an_event_is_one_line():
     text = event_text(one, clock="12:00:00", width=None, colour=False)
     assert text == "12:00:00  ✖ chat/0       Exited: exited with 1"
     assert len(event_text(one, clock="12:00:00", width=20, colour=False)) == 20
+
+
+def test_the_head_counts_as_ready_what_answers_and_tells_what_is_stuck_and_what_is_off():
+    stuck = replace(workload("a"), conditions=conditions(Reason.Ready, stalled=Reason.BackingOff, well=True))
+    off = replace(workload("b", ready=0, wanted=0), conditions=conditions(Reason.StopAsked, well=True))
+    stopping = replace(off, name="c", conditions=conditions(Reason.StopAsked, moving=Reason.Stopping, well=True))
+    asleep = replace(off, name="d", conditions=conditions(Reason.Asleep, well=True))
+    lines = status_text(status(stuck, off, stopping, asleep, replace(BIG, paused=True)), width=99, colour=False)
+    assert lines.splitlines()[0].endswith(" · 1 of 2 ready · 1 stuck · 1 paused · 1 stopped · 1 asleep")
 
 
 def test_statuses_of_other_fleets_are_not_this_one_s():

@@ -8,7 +8,7 @@ _SEQUENCE = re.compile(
     r"|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)?"  # strings: titles, the clipboard
     r"|\x1b[ -/]*[0-~]?"
 )
-_GONE = {
+GONE = {
     *range(0x20),  # C0
     *range(0x7F, 0xA0),  # DEL, C1
     0xAD,  # soft hyphen
@@ -27,7 +27,8 @@ _GONE = {
     *range(0x1D173, 0x1D17B),  # how old scripts, shorthand and music are set
     *range(0xE0000, 0xE0080),  # tags: letters that nobody sees
 } - {0x09, 0x0A}
-_TABLE: dict[int, str | None] = {**dict.fromkeys(_GONE), **dict.fromkeys(range(0xD800, 0xE000), "\ufffd")}
+"""Letters that are left out, by their numbers."""
+_TABLE: dict[int, str | None] = {**dict.fromkeys(GONE), **dict.fromkeys(range(0xD800, 0xE000), "\ufffd")}
 _LONGEST = 16384
 """Characters of a line that are waited for; a longer one is shown in pieces."""
 

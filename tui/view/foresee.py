@@ -1,12 +1,11 @@
 """The road ahead → what it comes to: one change for each slot, over all passes, and every GPU before and after."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from reconciler.model.fleet import Fleet, split_slot
-from reconciler.model.observation import Exited, Instance, Observation, Running, Unknown
+from reconciler.model.facts import Declared, Road
+from reconciler.model.observation import Exited, Instance, Running, Unknown
 from reconciler.model.plan import (
     Action,
     Attach,
@@ -25,38 +24,33 @@ from reconciler.model.plan import (
     Wake,
 )
 from reconciler.model.quantity import print_duration, print_size
+from reconciler.model.slots import split_slot
 from reconciler.model.status import Reason
 from tui.view.clean import line
-from tui.view.outlook import Against, Change, Outlook, Place, Verb, spans
+from tui.view.outlook import Against, Change, Outlook, Place, Verb, each_gpu, spans
 from tui.view.room import room
 from tui.view.status import split_words
 
 
-def outlook(
-    fleet: Fleet,
-    observation: Observation,
-    road: Sequence[Plan],
-    *,
-    against: Against | None = None,
-    machine: str | None = None,
-) -> Outlook:
-    """What the road of plans from an observation comes to."""
-    models = sum(workload.spec.kind == "Model" for workload in fleet.workloads.values())
-    cards, machines, unseen = room(observation, road)
+def outlook(road: Road, *, against: Against | None = None, machine: str | None = None) -> Outlook:
+    """What it comes to."""
+    declared = road.declared
+    cards, machines, unseen = room(road)
     return Outlook(
-        root=fleet.root,
-        revision=fleet.revision,
+        root=declared.root,
+        revision=declared.revision,
         against=against,
         machine=machine,
-        models=models,
-        services=len(fleet.workloads) - models,
-        changes=changes(fleet, observation, road),
+        models=declared.models,
+        services=declared.services,
+        changes=changes(road),
         gpus=cards,
         hosts=machines,
         unseen=unseen,
-        missing=fleet.missing,
-        problems=fleet.problems,
-        passes=tuple(road),
+        paused=road.facts.memory.paused,
+        missing=declared.missing,
+        problems=declared.problems,
+        passes=road.passes,
     )
 
 
@@ -106,27 +100,28 @@ class _Slot:
                 assert_never(action)
 
 
-def changes(fleet: Fleet, observation: Observation, road: Sequence[Plan]) -> tuple[Change, ...]:
+def changes(road: Road) -> tuple[Change, ...]:
     """What would change, in the order in which it begins; then what is blocked in the end."""
-    instances: Mapping[str, Instance] = {} if isinstance(observation.instances, Unknown) else observation.instances
+    declared, seen = road.declared, road.facts.observation.instances
+    instances: Mapping[str, Instance] = {} if isinstance(seen, Unknown) else seen
     slots: dict[str, _Slot] = {}
     found: dict[tuple[str, ...], Change] = {}
-    for plan in road:
+    for plan in road.passes:
         for action in plan.actions:
             if isinstance(action, Fetch | Cancel):
                 found[action.kind, action.source] = _fetch(action)
                 continue
             slots.setdefault(action.slot, _Slot(before=_running(instances.get(action.slot)))).take(action)
-    down = _down(instances, road)
+    down = _down(instances, road.passes)
     surged = {split_slot(slot)[0] for slot, done in slots.items() if done.passing}
     for slot, done in slots.items():
         name = split_slot(slot)[0]
         cost = "surge: no downtime" if name in surged else "others serve meanwhile"
-        change = _change(fleet, slot, done, cost=None if name in down else cost)
+        change = _change(declared, slot, done, cost=None if name in down else cost)
         key = ("live", change.subject, change.what) if change.verb == "live" else (slot,)
         found.setdefault(key, change)
-    told = {str(problem) for problem in fleet.problems}
-    blocked = [_blocked(item, told) for item in (road[-1].blocked if road else ())]
+    told = {str(problem) for problem in declared.problems}
+    blocked = [_blocked(item, told) for item in (road.passes[-1].blocked if road.passes else ())]
     return (*found.values(), *dict.fromkeys(blocked))
 
 
@@ -134,7 +129,7 @@ def _blocked(item: Blocked, told: set[str]) -> Change:
     paused = item.reason is Reason.Paused
     what = _folded(line(item.detail).removeprefix("paused: "))
     if item.reason is Reason.SpecInvalid and item.detail in told:
-        what = "its file has a problem, told below; it stays as it was"
+        what = "its file has a problem; it stays as it was"
     return Change(mark="!", subject=item.subject, verb="paused" if paused else "blocked", reason=item.reason, what=what)
 
 
@@ -168,11 +163,13 @@ def _down(instances: Mapping[str, Instance], road: Sequence[Plan]) -> set[str]:
 
 def _folded(detail: str) -> str:
     """`…; gpu 0: a; gpu 1: b; gpu 2: a` → `…; gpu 0,2: a; gpu 1: b`: eight GPUs rarely have eight reasons."""
-    head, *each = re.split("; (?=(?:[a-z0-9-]+ )?gpu [0-9]+: )", detail)
+    head, *each = each_gpu(detail)
     reasons: dict[tuple[str, str], list[int]] = {}
     for text in each:
         gpu, _, why = text.partition(": ")
         machine, _, index = gpu.rpartition("gpu ")
+        if not index.isdigit():
+            return detail  # told together already
         reasons.setdefault((machine, why), []).append(int(index))
     return "; ".join((head, *(f"{machine}gpu {spans(indices)}: {why}" for (machine, why), indices in reasons.items())))
 
@@ -186,6 +183,7 @@ def _place(launch: Launch | None) -> Place | None:
         return None
     return Place(
         engine=launch.engine,
+        runtime=launch.runtime,
         node=launch.node,
         gpus=launch.indices,
         memory=launch.memory,
@@ -194,10 +192,10 @@ def _place(launch: Launch | None) -> Place | None:
     )
 
 
-def _change(fleet: Fleet, slot: str, done: _Slot, *, cost: str | None) -> Change:
+def _change(declared: Declared, slot: str, done: _Slot, *, cost: str | None) -> Change:
     """What becomes of one slot; `cost` is what its replacement costs, None where nothing serves meanwhile."""
     before, after = _place(done.before), _place(done.start.launch if done.start else None)
-    drains = f"drains up to {_drain(fleet, slot)}" if done.drain else ""
+    drains = f"drains up to {_drain(declared, slot)}" if done.drain else ""
     if done.start and done.stop and before and after:
         return _replaced(slot, done.stop, before, after, cost=cost, drains=drains)
     if done.passing and done.started:
@@ -214,7 +212,7 @@ def _change(fleet: Fleet, slot: str, done: _Slot, *, cost: str | None) -> Change
         return _turned(slot, done.turned, before, drains)
     if done.stop:
         stop = done.stop
-        told = f"removed from {line(fleet.root)}" if stop.reason is Reason.NotInFleet else _words(stop.reason)
+        told = f"removed from {line(declared.root)}" if stop.reason is Reason.NotInFleet else _words(stop.reason)
         what = f"{told}{' ' if stop.reason is Reason.Preempted else ': '}{line(stop.detail)}" if stop.detail else told
         note = drains or f"ends within {print_duration(stop.grace)}"
         return Change(
@@ -270,11 +268,9 @@ def _turned(slot: str, action: Sleep | Wake, place: Place | None, drains: str) -
     if isinstance(action, Wake):
         what, note = str(place), "was asleep"
     else:
-        told = _words(action.reason)
-        what, note = (
-            f"{told} {what}" if what else told,
-            "; ".join(filter(None, (drains, "keeps its weights in host memory"))),
-        )
+        told, sleeper = _words(action.reason), action.launch.sleeper
+        keeps = "keeps its weights in host memory" if sleeper and sleeper.host else "unloads its model"
+        what, note = f"{told} {what}" if what else told, "; ".join(filter(None, (drains, keeps)))
     return Change(
         mark="~", subject=slot, verb=action.kind, reason=action.reason, what=what, note=note, before=place, after=place
     )
@@ -307,6 +303,6 @@ def _words(reason: Reason) -> str:
     return " ".join(split_words(reason))
 
 
-def _drain(fleet: Fleet, slot: str) -> str:
-    workload = fleet.workloads.get(split_slot(slot)[0])
-    return print_duration(workload.update.drain) if workload is not None else "its deadline"
+def _drain(declared: Declared, slot: str) -> str:
+    within = declared.drains.get(split_slot(slot)[0])
+    return print_duration(within) if within is not None else "its deadline"

@@ -36,8 +36,9 @@ _ENTITIES = {code: f"&#{code};" for code in range(0x21, 0x7F) if not chr(code).i
 
 
 def plan_markdown(seen: Outlook, *, steps: bool = False) -> str:
-    """The whole outlook, in at most as many characters as a comment may have. With `steps` every pass too."""
+    """The whole outlook, in at most as many characters as a comment may have. With `steps` every one too."""
     lines = [f"### Plan of {_title(seen)}", "", " · ".join(counted_parts(seen))]
+    lines += ["", f"**{prose(seen.standing)}**"] if seen.standing else []
     rows = together(seen.changes)
     lines += _changes([row for row in rows if row.mark != "!"])
     if any(row.verb != "paused" for row in rows):
@@ -152,7 +153,7 @@ def _steps(seen: Outlook) -> list[str]:
     ]
     texts = _within(texts, _STEPS, "")
     fence = "`" * max(3, 1 + max((len(run) for text in texts for run in re.findall("`+", text)), default=0))
-    return ["", "<details><summary>Every pass</summary>", "", f"{fence}text", *texts, fence, "", "</details>"]
+    return ["", "<details><summary>Every step</summary>", "", f"{fence}text", *texts, fence, "", "</details>"]
 
 
 def _within(rows: Iterable[str], most: int, mark: str) -> list[str]:

@@ -1,13 +1,19 @@
 """What a plan comes to, for people: text, Markdown and JSON all say this, and nothing else."""
 
+from __future__ import annotations
+
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from reconciler.model.plan import Basis, Plan
+from reconciler.model.container import RuntimeName
 from reconciler.model.source import Problem, Revision
 from reconciler.model.status import Reason
 from tui.view.clean import line
+
+if TYPE_CHECKING:
+    from reconciler.model.plan import Basis, Plan
 
 Mark = Literal["+", "±", "~", "!", "-"]
 Verb = Literal[
@@ -42,11 +48,18 @@ def spans(indices: Sequence[int]) -> str:
     return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 2 else ",".join(map(str, run)) for run in runs)
 
 
+def each_gpu(what: str) -> list[str]:
+    """`needs …; gpu 0: a; gpu 1-3: b` → what is needed, then what stands in the way on each."""
+    return re.split("; (?=(?:[a-z0-9-]+ )?gpu [0-9,-]+: )", what)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """Where an instance runs."""
 
     engine: str
+    runtime: RuntimeName = "process"
+    """What it runs under."""
     node: str = ""
     """Its machine, where it is another than the first."""
     gpus: tuple[int, ...]
@@ -58,7 +71,8 @@ class Place:
     port: int | None
 
     def __str__(self) -> str:
-        return f"{line(self.engine)} on {self.where}" + (f", port {self.port}" if self.port is not None else "")
+        under = " under systemd" if self.runtime == "systemd" else ""
+        return f"{line(self.engine)}{under} on {self.where}" + (f", port {self.port}" if self.port is not None else "")
 
     @property
     def where(self) -> str:
@@ -186,12 +200,19 @@ class Outlook:
     """Machines whose memory is known, the first one first."""
     unseen: str | None
     """Why the GPUs or the instances cannot be seen; then `gpus` and `hosts` are empty."""
+    paused: bool
+    """Whether the fleet is paused as a whole: then this is what would happen once it is resumed."""
     missing: str | None
     """Why the directory as a whole cannot be believed."""
     problems: tuple[Problem, ...]
     """What is wrong in the files."""
     passes: tuple[Plan, ...]
     """The whole road: what each pass of the planner starts, until nothing is left to do."""
+
+    @property
+    def standing(self) -> str:
+        """That nothing of it is done now, in words; empty where it is."""
+        return "the fleet is paused: this is what `holdfast resume` would do" if self.paused else ""
 
     @property
     def changing(self) -> int:

@@ -1,21 +1,27 @@
 """An outlook as text: one line for each thing that changes, every GPU before and after, and hosts where it matters."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
+from typing import TYPE_CHECKING
 
-from reconciler.model.fleet import split_slot
-from reconciler.model.plan import Plan
+from reconciler.model.slots import split_slot
 from reconciler.model.status import Reason
 from tui.view.clean import line
-from tui.view.outlook import Change, GpuOutlook, Holding, HostOutlook, Mark, Outlook
-from tui.view.paint import Cell, Style, columns, counted, gib, paint, wrap
+from tui.view.outlook import Change, GpuOutlook, Holding, HostOutlook, Mark, Outlook, each_gpu
+from tui.view.paint import Cell, Style, counted, gib, pad, wrap
+from tui.view.paint import width as wide
+from tui.view.picture import Line, printed
+
+if TYPE_CHECKING:
+    from reconciler.model.plan import Plan
 
 _STYLES: dict[Mark, Style] = {"+": "good", "±": "busy", "~": "busy", "!": "bad", "-": "bad"}
-_CELLS = 10
 _TIED = "\u00a0"
-_LONG = 120
+_LONG = 100
 """Characters of a reason that is not told twice."""
 _NAMED = 2**30 // 20
 """Bytes that are worth naming: what would not print as 0.0 GiB."""
@@ -23,31 +29,46 @@ _NAMED = 2**30 // 20
 
 def plan_text(seen: Outlook, *, width: int, colour: bool, steps: bool = False) -> str:
     """The whole outlook in lines of at most `width` columns. With `steps` every pass, in the planner's own words."""
-    name, counts = title(seen), " · ".join(counted_parts(seen))
-    head = f"{paint(name, 'bold', colour=colour)} · {counts}"
-    lines = [head]
-    if len(name) + 3 + len(counts) > width:
-        lines = [paint(text, "bold", colour=colour) for text in wrap(name, width=width, indent="")]
-        lines += wrap(counts, width=width, indent="  ")
     rows = together(seen.changes)
-    if rows:
-        lines += ["", *_changes(rows, width=width, colour=colour)]
-    if any(change.verb != "paused" for change in rows):
-        lines += _room(seen, width=width, colour=colour)
+    lines = [*headline(seen, width=width)]
+    for part in (
+        [told for _, told in change_lines(rows, width=width)],
+        room_lines(seen, width=width) if any(change.verb != "paused" for change in rows) else [],
+        problem_lines(seen, width=width),
+        *(step_lines(seen, width=width) if steps else ()),
+    ):
+        lines += [(), *part] if part else []
+    return "\n".join(printed(each, colour=colour) for each in lines)
+
+
+def headline(seen: Outlook, *, width: int, waiting: int = 0) -> list[Line]:
+    """What is planned for where, how much of it changes, and whether nothing of it is done now."""
+    name, counts = title(seen), " · ".join(counted_parts(seen, waiting=waiting))
+    lines: list[Line] = [(Cell(text=name, style="bold"), Cell(text=f" · {counts}"))]
+    if wide(name) + 3 + wide(counts) > width:
+        lines = [(Cell(text=part, style="bold"),) for part in wrap(name, width=width, indent="")]
+        lines += [(Cell(text=part),) for part in wrap(counts, width=width, indent="  ")]
+    standing = wrap(seen.standing, width=width, indent="‖ ") if seen.standing else []
+    return lines + [(Cell(text=part, style="busy"),) for part in standing]
+
+
+def problem_lines(seen: Outlook, *, width: int) -> list[Line]:
+    """What is wrong in the files, and where."""
     problems = [line(str(problem)) for problem in seen.problems]
     if seen.missing is not None:
         problems.insert(0, line(seen.missing))
     if seen.against and seen.against.problems:
         problems.append(f"at {seen.against}, where the models of these files are taken not to run:")
         problems += [line(str(problem)) for problem in seen.against.problems]
-    if problems:
-        told = [text for problem in problems for text in wrap(problem, width=width, indent="  ")]
-        lines += ["", *(paint(text, "bad", colour=colour) for text in told)]
-    if steps:
-        for heading, texts in passes(seen.passes):
-            wrapped = [row for text in texts for row in _hanging(text, width=width)]
-            lines += ["", paint(heading, "bold", colour=colour), *wrapped]
-    return "\n".join(lines)
+    told = [part for problem in problems for part in wrap(problem, width=width, indent="  ")]
+    return [(Cell(text=part, style="bad"),) for part in told]
+
+
+def step_lines(seen: Outlook, *, width: int) -> Iterator[list[Line]]:
+    """Every pass, in the planner's own words."""
+    for heading, texts in passes(seen.passes):
+        rows: list[Line] = [(Cell(text=row),) for each in texts for row in _hanging(each, width=width)]
+        yield [(Cell(text=heading, style="bold"),), *rows]
 
 
 def title(seen: Outlook) -> str:
@@ -57,17 +78,21 @@ def title(seen: Outlook) -> str:
     return text + (f" on {line(seen.machine)}" if seen.machine is not None else "")
 
 
-def counted_parts(seen: Outlook) -> list[str]:
-    """What there is and how much of it changes: `5 models`, `2 to change`, `1 blocked`."""
+def counted_parts(seen: Outlook, *, waiting: int = 0) -> list[str]:
+    """What there is and how much of it changes: `5 models`, `2 to change`, `1 blocked`.
+
+    `waiting`: how many of those that are blocked are told of as waiting.
+    """
     held = sum(change.verb == "paused" for change in seen.changes)
-    blocked = len(seen.changes) - seen.changing - held
+    blocked = len(seen.changes) - seen.changing - held - waiting
     parts = [counted(seen.models, "model")] if seen.models or not seen.services else []
     parts += [counted(seen.services, "service")] if seen.services else []
     parts += [f"{seen.changing} to change"] if seen.changing else []
+    parts += [f"{waiting} waiting"] if waiting else []
     parts += [f"{blocked} blocked"] if blocked else []
     parts += [f"{held} paused"] if held else []
     problems = len(seen.problems) + (seen.missing is not None)
-    parts += [] if seen.changing or blocked or seen.missing else ["nothing to do"]
+    parts += [] if seen.changing or waiting or blocked or seen.missing else ["nothing to do"]
     return parts + ([counted(problems, "problem")] if problems else [])
 
 
@@ -156,37 +181,45 @@ def model(gpu: GpuOutlook | HostOutlook) -> str:
 
 def bar(gpu: GpuOutlook | HostOutlook) -> str:
     """How full it is: `▇` before and after, `▒` what comes, `░` what goes. Anything at all shows as one cell."""
+    return "".join(cell.text for cell in bar_cells(gpu))
+
+
+def bar_cells(gpu: GpuOutlook | HostOutlook, *, cells: int = 10) -> Line:
+    """The same in pieces, so wide."""
     now, then = gpu.before.used, gpu.after.used
-    least, most = sorted((_cells(now, gpu.memory), _cells(then, gpu.memory)))
+    least, most = sorted((_full(now, gpu.memory, cells), _full(then, gpu.memory, cells)))
     if now != then and least == most:
         least -= 1
-    moves = "▒" if then > now else "░"
-    return "▇" * least + moves * (most - least) + "▁" * (_CELLS - most)
+    moves = Cell(text="▒" * (most - least), style="busy") if then > now else Cell(text="░" * (most - least))
+    pieces = (Cell(text="▇" * least), moves, Cell(text="▁" * (cells - most), style="dim"))
+    return tuple(piece for piece in pieces if piece.text)
 
 
 def passes(road: Sequence[Plan]) -> Iterator[tuple[str, list[str]]]:
-    """Every pass in the planner's own words.
+    """Every pass in the planner's own words: a step, for who reads it.
 
-    What is blocked is said when it becomes so, and why only where it is not so in the end: that is told already.
+    That the record of what has ended is removed is none. What is blocked is said when it becomes so, and why only
+    where it is not so in the end: that is told already.
     """
     told = {(item.subject, item.reason) for item in (road[-1].blocked if road else ())}
     before: set[tuple[str, Reason]] = set()
     number = 0
     for plan in road:
-        texts = [line(str(action)) for action in plan.actions]
+        done = [line(str(action)) for action in plan.actions if action.kind != "forget"]
+        texts = [*done]
         for item in plan.blocked:
             key = item.subject, item.reason
             if key not in before:
                 texts.append(line(str(replace(item, detail="") if key in told else item)))
         before = {(item.subject, item.reason) for item in plan.blocked}
         if texts:
-            number += 1
-            yield f"pass {number}", texts
+            number += bool(done)
+            yield f"{'' if done else 'after '}step {number}" if number else "now", texts
 
 
-def _cells(part: int, whole: int) -> int:
+def _full(part: int, whole: int, cells: int) -> int:
     share = part / whole if whole > 0 else 0.0
-    return min(_CELLS, max(round(share * _CELLS), 1 if share > 0 else 0))
+    return min(cells, max(round(share * cells), 1 if share > 0 else 0))
 
 
 def _joined(subjects: str, another: str) -> str | None:
@@ -198,71 +231,82 @@ def _joined(subjects: str, another: str) -> str | None:
     return f"{name}/{first}-{index}" if split_slot(another)[1] == int(last or first) + 1 else None
 
 
-def _changes(rows: Sequence[Change], *, width: int, colour: bool) -> list[str]:
-    """Mark, subject and verb in columns; the note in a column too where there is the width, else beneath."""
+def change_lines(rows: Sequence[Change], *, width: int, apart: bool = False) -> list[tuple[str, Line]]:
+    """Mark, subject and verb in columns; the note in a column too where there is the width, else beneath.
+
+    Each line with the subject that it is of. `apart`: what stands in the way on each GPU has a line of its own.
+    """
     limit = max(12, width // 3)
     subjects = max((len(row.subject) for row in rows if len(row.subject) <= limit), default=limit)
-    verbs = max(len(row.verb) for row in rows)
+    verbs = max((len(row.verb) for row in rows), default=0)
     indent = subjects + verbs + 8
     room = width - indent
-    most = max(len(row.note) for row in rows)
+    most = max((len(row.note) for row in rows), default=0)
     whats = max((len(row.what) for row in rows if row.note and len(row.what) + 2 + most <= room), default=0)
-    lines: list[str] = []
+    lines: list[tuple[str, Line]] = []
     for row in rows:
-        mark = paint(row.mark, _STYLES[row.mark], colour=colour)
+        texts: list[Line]
         if row.note and max(len(row.what), whats) + 2 + len(row.note) <= room:
-            texts = [f"{row.what:<{whats}}  {paint(row.note, 'dim', colour=colour)}"]
+            texts = [(Cell(text=f"{row.what:<{whats}}  "), Cell(text=row.note, style="dim"))]
         else:
-            texts = [text.strip() for text in wrap(row.what, width=room, indent="")] or [""]
+            reasons = each_gpu(row.what) if apart and row.mark == "!" else [row.what]
+            parts = [part.strip() for reason in reasons for part in wrap(reason, width=room, indent="")] or [""]
+            texts = [(Cell(text=part),) for part in parts]
             # that what starts does not run is worth a column, not a line
             notes = wrap(row.note, width=room, indent="") if row.reason is not Reason.NotRunning else []
-            texts += [paint(text, "dim", colour=colour) for text in notes]
+            texts += [(Cell(text=part, style="dim"),) for part in notes]
+        mark = (Cell(text="  "), Cell(text=row.mark, style=_STYLES[row.mark]))
         if len(row.subject) <= subjects:
-            lines.append(f"  {mark} {row.subject:<{subjects}}  {row.verb:<{verbs}}  {texts[0]}".rstrip())
+            lines.append(
+                (row.subject, (*mark, Cell(text=f" {row.subject:<{subjects}}  {row.verb:<{verbs}}  "), *texts[0]))
+            )
             texts = texts[1:]
         else:
             # a name so long stands alone, or everything else would have no room
             first, *more = wrap(f"{row.subject}  {row.verb}", width=width - 4, indent="")
-            lines += [f"  {mark} {first}", *(f"    {text}" for text in more)]
-        lines += [" " * indent + text for text in texts]
+            lines.append((row.subject, (*mark, Cell(text=f" {first}"))))
+            lines += [(row.subject, (Cell(text=f"    {part}"),)) for part in more]
+        lines += [(row.subject, (Cell(text=" " * indent), *part)) for part in texts]
     return lines
 
 
-def _room(seen: Outlook, *, width: int, colour: bool) -> list[str]:
-    """The memory of every GPU, and of hosts where it matters, before and after, and who is on it after."""
+def room_lines(seen: Outlook, *, width: int, cells: int = 10) -> list[Line]:
+    """The memory of every GPU, and of hosts where it matters, before and after, and who is on it after.
+
+    `cells`: how wide a bar is.
+    """
     if seen.unseen is not None:
-        return ["", *wrap(line(seen.unseen), width=width, indent="  ")]
+        return [(Cell(text=part),) for part in wrap(line(seen.unseen), width=width, indent="  ")]
     groups = [*alike(seen.gpus), *hosts(seen)]
     if not groups:
         return []
     nows = max(len(gib(gpu.before.used)) for _, gpu in groups)
-    rows: list[list[Cell]] = []
-    for label, gpu in groups:
-        text = amount(gpu)
-        rows.append(
-            [
-                Cell(text=label),
-                Cell(text=model(gpu)),
-                Cell(text=bar(gpu)),
-                Cell(text=" " * (nows - text.index(" ")) + text + (" each" if several(label) else "")),
-            ]
+    labels = max(len(label) for label, _ in groups)
+    models = min(max(wide(model(gpu)) for _, gpu in groups), max(4, width - labels - cells - nows - 32))
+    amounts = [
+        " " * (nows - amount(gpu).index(" ")) + amount(gpu) + (" each" if several(label) else "")
+        for label, gpu in groups
+    ]
+    indent = 2 + labels + 2 + models + 2 + cells + 2 + max(map(len, amounts)) + 2
+    lines: list[Line] = []
+    for (label, gpu), told in zip(groups, amounts, strict=True):
+        head = (
+            Cell(text=f"  {label:<{labels}}  {pad(model(gpu), models)}  "),
+            *bar_cells(gpu, cells=cells),
         )
-    heads = columns(rows, width=width - 2, colour=False)
-    indent = max(map(len, heads)) + 4
-    lines: list[str] = []
-    for head, (_, gpu) in zip(heads, groups, strict=True):
         # kept together: a name and what it holds
         who = ", ".join(f"{holding.holder} {held(holding)}".replace(" ", _TIED) for holding in tenants(gpu))
         who = "; ".join(filter(None, [who, cordon(gpu)])) or "free"
         beside = indent + 24 <= width
         at = indent if beside else 6
-        texts = [text.replace(_TIED, " ") for text in wrap(who, width=width - at, indent="")]
+        texts = [part.replace(_TIED, " ") for part in wrap(who, width=width - at, indent="")]
         if beside:
-            lines.append(f"  {head:<{indent - 4}}  {paint(texts.pop(0), 'dim', colour=colour)}")
+            padded = f"  {told}".ljust(indent - len(head[0].text) - cells)
+            lines.append((*head, Cell(text=padded), Cell(text=texts.pop(0), style="dim")))
         else:
-            lines.append(f"  {head}")
-        lines += [" " * at + paint(text, "dim", colour=colour) for text in texts]
-    return ["", *lines]
+            lines.append((*head, Cell(text=f"  {told}")))
+        lines += [(Cell(text=" " * at), Cell(text=part, style="dim")) for part in texts]
+    return lines
 
 
 def _hanging(text: str, *, width: int) -> list[str]:

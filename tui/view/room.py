@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import assert_never
 
+from reconciler.model.facts import Road
 from reconciler.model.observation import Exited, Gpu, Host, Observation, Unknown
 from reconciler.model.plan import (
     Action,
@@ -13,7 +14,6 @@ from reconciler.model.plan import (
     Fetch,
     Forget,
     Launch,
-    Plan,
     Sleep,
     Start,
     Stop,
@@ -25,10 +25,9 @@ from tui.view.clean import line
 from tui.view.outlook import GpuOutlook, Holding, HostOutlook, Moment
 
 
-def room(
-    observation: Observation, road: Sequence[Plan]
-) -> tuple[tuple[GpuOutlook, ...], tuple[HostOutlook, ...], str | None]:
+def room(road: Road) -> tuple[tuple[GpuOutlook, ...], tuple[HostOutlook, ...], str | None]:
     """Each GPU, and each machine whose memory is known; or why they cannot be told of."""
+    observation = road.facts.observation
     if isinstance(observation.gpus, Unknown):
         return (), (), f"cannot see the gpus: {observation.gpus.reason}"
     if isinstance(observation.instances, Unknown):
@@ -39,10 +38,9 @@ def room(
         if not isinstance(instance.phase, Exited)
     }
     after = dict(before)
-    for plan in road:
-        for action in plan.actions:
-            _carry_out(action, after)
-    waits = any(blocked.reason is Reason.NoFreeMemory for blocked in (road[-1].blocked if road else ()))
+    for action in (*road.facts.memory.in_flight.values(), *(each for plan in road.passes for each in plan.actions)):
+        _carry_out(action, after)
+    waits = any(blocked.reason is Reason.NoFreeMemory for blocked in (road.passes[-1].blocked if road.passes else ()))
     hosts = tuple(
         _host(name, host, observation, before, after, waits=waits)
         for name, host in observation.machines.items()

@@ -1,17 +1,24 @@
 """A Status as a table: every workload in a line, and beneath it why it is not ready."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from reconciler.model.routing import Wanted
 from reconciler.model.status import Event, GpuStatus, HostStatus, Meters, Reason, Status, WorkloadStatus
 from tui.view.clean import line
-from tui.view.paint import Cell, Style, bar, columns, cut, gib, paint, span, wrap
+from tui.view.paint import Cell, Style, bar, columns, cut, gib, paint, rate, span, wrap
 
 _NAMED = 2**30 // 20
 """Bytes that are worth naming: what would not print as 0.0 GiB."""
 STALE = 7.0
 """Seconds after which what a driver said is old: it is asked every two seconds, and may take five."""
-_HEAD = ("NAME", "STATE", "READY", "ENGINE", "GPU", "PORT", "RESTARTS", "SINCE")
+_HEAD = ("NAME", "STATE", "READY", "ENGINE", "GPU", "PORT", "RESTARTS", "SINCE", "TRAFFIC")
+_STUCK = "ready, stuck"
+_OFF = ("paused", "stopped", "asleep", "none wanted")
+"""What none of is meant to answer now, in words."""
+_OPTIONAL = ("GPU", "TRAFFIC")
+"""Columns that are left out where nothing is in them."""
 
 
 class State(NamedTuple):
@@ -34,10 +41,10 @@ def state(row: WorkloadStatus) -> State:
     if row.ready and not row.wanted:
         words = {Reason.StopAsked: "stopped", Reason.Asleep: "asleep"}
         return State("○", words.get(ready.reason, "none wanted"), "dim")
-    if row.paused:
+    if row.paused or (stalled.status == "True" and stalled.reason is Reason.Paused):
         return State("‖", "paused, ready" if row.ready else "paused", "dim")
     if row.ready and stalled.status == "True":
-        return State("◕", "ready, stuck", "busy")
+        return State("◕", _STUCK, "bad")
     if row.ready:
         return State("●", "ready", "good")
     if stalled.status == "True":
@@ -69,10 +76,17 @@ def why(row: WorkloadStatus) -> str:
     return f"{row.note}; {text}" if row.note else text
 
 
+def explained(row: WorkloadStatus) -> str:
+    """The same for who points at it: that its file pauses it, too, and what to change there."""
+    pauses = f"its file pauses it: remove `paused: true` at {row.paused_at}" if row.paused_at and not row.note else ""
+    return "; ".join(filter(None, (pauses, why(row))))
+
+
 def status_text(status: Status, *, width: int, colour: bool, only: str | None = None) -> str:
     """The whole fleet, or one workload of it with each of its instances."""
     rows = [row for name, row in status.workloads.items() if only in (None, name)]
-    lines = [_headline(status, colour=colour), ""]
+    lines = [_headline(status, colour=colour), *paused_lines(status, width=width, colour=colour)]
+    lines += [*gateway_lines(status, width=width, colour=colour), ""]
     lines += _table(status, rows, width=width, colour=colour)
     if only is not None:
         lines += ["", *(_details(status, row, width=width, colour=colour) for row in rows)]
@@ -86,6 +100,40 @@ def status_text(status: Status, *, width: int, colour: bool, only: str | None = 
     for text in warnings:
         lines += [paint(part, "bad", colour=colour) for part in wrap(line(text), width=width, indent="! ")]
     return "\n".join(lines)
+
+
+def paused_lines(status: Status, *, width: int, colour: bool) -> list[str]:
+    """That the whole fleet is paused, and what ends that; nothing where it is not."""
+    told = wrap(line(status.paused), width=width, indent="‖ ") if status.paused else []
+    return [paint(part, "busy", colour=colour) for part in told]
+
+
+def gateway_lines(status: Status, *, width: int, colour: bool) -> list[str]:
+    """Where the gateway is and what it does, or that it is not up; nothing where there is to be none."""
+    gateway = status.gateway
+    if gateway is None:
+        return []
+    where = line(", ".join(gateway.listen))
+    if gateway.connected:
+        rated = rates(status.traffic.values())
+        lines = wrap(f"gateway at {where}" + (f" · {rated}" if rated != "-" else ""), width=width, indent="")
+        for problem in gateway.problems:
+            lines += [paint(part, "bad", colour=colour) for part in wrap(line(problem), width=width, indent="▲ ")]
+        return lines
+    text = f"▲ the gateway at {where} is not up; start it with `holdfast up`"
+    return [paint(part, "bad", colour=colour) for part in wrap(text, width=width, indent="")]
+
+
+def rates(wanted: Iterable[Wanted]) -> str:
+    """`12 req/s · 340 tok/s · 3 waiting`, all together; `-` where there is nothing."""
+    some = list(wanted)
+    rated = [one.traffic for one in some if one.traffic is not None]
+    requests, tokens = sum(one.requests for one in rated), sum(one.tokens for one in rated)
+    waiting = sum(one.waiting for one in some)
+    parts = [f"{rate(requests)} req/s"] if requests else []
+    parts += [f"{rate(tokens)} tok/s"] if tokens else []
+    parts += [f"{waiting} waiting"] if waiting else []
+    return " · ".join(parts) or "-"
 
 
 def room(status: Status, *, width: int, colour: bool) -> list[str]:
@@ -156,21 +204,22 @@ def transition(row: WorkloadStatus) -> str:
 
 
 def _headline(status: Status, *, colour: bool) -> str:
-    meant = [row for row in status.workloads.values() if row.ready or not row.paused]
-    ready = sum(row.ready for row in meant)
-    paused = len(status.workloads) - len(meant)
+    rows = status.workloads.values()
+    words = Counter(state(row).word for row in rows)
+    off = sum(words[word] for word in _OFF)
+    ready = sum(row.ready and row.wanted > 0 for row in rows)
     revision = f" @ {status.revision}" if status.revision else ""
     text = f"{line(status.root)}{revision} on {line(status.host)}"
-    return f"{paint(text, 'bold', colour=colour)} · {ready} of {len(meant)} ready" + (
-        f" · {paused} paused" if paused else ""
-    )
+    parts = [paint(text, "bold", colour=colour), f"{ready} of {len(rows) - off} ready"]
+    parts += [f"{words[word]} {word.removeprefix('ready, ')}" for word in (_STUCK, *_OFF) if words[word]]
+    return " · ".join(parts)
 
 
 def _table(status: Status, rows: Sequence[WorkloadStatus], *, width: int, colour: bool) -> list[str]:
     if not rows:
         return []
-    cells = [[Cell(text=text, style="dim") for text in _HEAD], *(_row(row, status.now) for row in rows)]
-    shown = [n for n in range(len(_HEAD)) if _HEAD[n] != "GPU" or any(row[n].text != "-" for row in cells[1:])]
+    cells = [[Cell(text=text, style="dim") for text in _HEAD], *(_row(row, status) for row in rows)]
+    shown = [n for n, name in enumerate(_HEAD) if name not in _OPTIONAL or any(row[n].text != "-" for row in cells[1:])]
     for name in ("ENGINE", "SINCE"):  # of what does not fit, the least missed goes first
         needed = sum(max(len(row[n].text) for row in cells) + 2 for n in shown) - 2
         if needed > width:
@@ -184,7 +233,7 @@ def _table(status: Status, rows: Sequence[WorkloadStatus], *, width: int, colour
     return found
 
 
-def _row(row: WorkloadStatus, now: float) -> list[Cell]:
+def _row(row: WorkloadStatus, status: Status) -> list[Cell]:
     how = state(row)
     indices = sorted({index for replica in row.replicas for index in replica.gpus})
     ports = sorted({replica.port for replica in row.replicas if replica.port is not None})
@@ -198,7 +247,8 @@ def _row(row: WorkloadStatus, now: float) -> list[Cell]:
         Cell(text=",".join(map(str, indices)) or "-"),
         Cell(text=",".join(map(str, ports)) or "-"),
         Cell(text=str(restarts), style="bad" if restarts else ""),
-        Cell(text=span(now - max(since)) if since else "-"),
+        Cell(text=span(status.now - max(since)) if since else "-"),
+        Cell(text=rates([status.traffic[row.name]]) if row.name in status.traffic else "-"),
     ]
 
 
@@ -208,6 +258,7 @@ def _details(status: Status, row: WorkloadStatus, *, width: int, colour: bool) -
     for replica in row.replicas:
         parts = [f"{replica.slot}: {replica.state}"]
         parts += [f"run {replica.run}"] if replica.run else []
+        parts += [f"under {replica.runtime}"] if replica.runtime != "process" else []
         parts += [f"pid {replica.pid}"] if replica.pid is not None else []
         parts += [f"port {replica.port}"] if replica.port is not None else []
         parts += [f"{gib(replica.memory)} GiB on each gpu"] if replica.memory is not None and replica.gpus else []
