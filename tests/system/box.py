@@ -66,6 +66,15 @@ class Box:
         ]
         self.inventory.write_text(json.dumps({"node": "box1", "memory": "64GiB", "gpus": cards}))
 
+    def vllm(self) -> Path:
+        """A directory, to stand first on PATH, with what stands in for vLLM."""
+        place = self.place / "bin"
+        place.mkdir()
+        text = Path(__file__).with_name("vllm.py").read_text()
+        (place / "vllm").write_text(text.replace("#!/usr/bin/env python3", f"#!{sys.executable} -I", 1))
+        (place / "vllm").chmod(0o755)
+        return place
+
     def remove(self, name: str) -> None:
         (self.fleet / name).unlink()
 

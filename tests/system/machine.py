@@ -10,10 +10,12 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
+from reconciler.client import Client
 from tests.eventually import eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = "/opt/holdfast"
+HOLDFAST = f"{PROGRAM}/bin/holdfast"
 _PACKAGES = "systemd,systemd-sysv,dbus,python3,procps,libgomp1"
 _IMAGE = "holdfast-machine"
 _LATEST = 60.0
@@ -107,12 +109,18 @@ class Machine:
         assert done.returncode == 0, f"{' '.join(argv)}: {done.stdout}{done.stderr}{self.journal()}"
         return done.stdout
 
-    def shown(self, what: str) -> str:
-        """A property of the service."""
-        return self.do("systemctl", "show", "--value", "-p", what, "holdfast").stdout.strip()
+    @property
+    def client(self) -> Client:
+        """Its daemon, spoken to from here: quicker than a command on it."""
+        pid = self._docker.do("inspect", "--format={{.State.Pid}}", self._id).stdout.strip()
+        return Client(f"/proc/{pid}/root/run/holdfast/holdfast.sock")
 
-    def journal(self) -> str:
-        return self.do("journalctl", "--no-pager", "-n", "200", "-u", "holdfast").stdout
+    def shown(self, what: str, unit: str = "holdfast") -> str:
+        """A property of a service."""
+        return self.do("systemctl", "show", "--value", "-p", what, unit).stdout.strip()
+
+    def journal(self, unit: str = "holdfast") -> str:
+        return self.do("journalctl", "--no-pager", "-n", "200", "-u", unit).stdout
 
     def write(self, path: str, text: str) -> None:
         done = subprocess.run(

@@ -32,6 +32,10 @@ class Answer(BaseHTTPRequestHandler):
             self.say(200 if self.path == "/health" else 404, {})
 
     def do_POST(self):
+        if self.path == "/v1/chat/completions":
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.say(500 if state["asleep"] or state["falling"] else 200, {})
+            return
         with open(path("asked"), "a") as file:
             file.write(f"{os.getpid()} {self.path}\n")
         if self.errs():

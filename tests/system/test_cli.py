@@ -84,6 +84,7 @@ def test_logs_follow_what_is_written(box):
 
 
 def test_up_and_down_leave_engines_or_end_them(box):
+    box.write("node.yaml", json.dumps({"kind": "Node", "name": "local", "gateway": {"listen": ["127.0.0.1:32095"]}}))
     box.service("one")
     up = box.cli("up", str(box.fleet), "--detach", "--wait", "30s")
     assert up.returncode == 0, up.stderr
@@ -118,7 +119,9 @@ def test_a_model_gets_ready_and_the_official_client_streams_a_chat_from_it(box, 
     said = [piece for piece in pieces if piece]
     assert len(said) > 3
     assert "very small model" in "".join(said)
-    assert "very small model" in box.cli("chat", "demo", "hello").stdout
+    [counted] = json.loads(box.cli("metrics", "demo", "--json").stdout)
+    assert counted["metrics"]["generated_tokens"] > len(said)
+    assert (counted["metrics"]["running"], counted["metrics"]["waiting"]) == (0, 0)
     before = box.pids()
     box.write("demo.yaml", model(gguf, aliases=["tiny"]))
     eventually(lambda: "tiny" in box.row("demo").endpoints[0].names, what="a new alias")

@@ -3,7 +3,9 @@
 import os
 import signal
 import socket
+import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -132,3 +134,33 @@ def test_a_port_stolen_before_the_bind_is_exchanged_and_the_thief_gets_no_traffi
 
         eventually(elsewhere, within=LATEST, what="another port")
     assert not [one for one in endpoints if one.address.endswith(f":{stolen}")]
+
+
+@pytest.fixture
+def tight(box):
+    """A memory group of 200 MiB for the daemon and all that it starts."""
+    group = Path("/sys/fs/cgroup/memory") / f"holdfast-test-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / "memory.limit_in_bytes").write_text(str(200 * 2**20))
+    except OSError:
+        pytest.skip("needs a writable control group for memory")
+    yield group
+    box.clear()
+    for pid in (group / "cgroup.procs").read_text().split():  # the forkserver, which ends when its daemon is gone
+        Path("/sys/fs/cgroup/memory/cgroup.procs").write_text(pid)
+    group.rmdir()
+
+
+def test_where_memory_runs_out_the_engine_goes_and_not_the_daemon(box, tight):
+    """Faults 12 and 20: chosen by the kernel; told as such, with the figure."""
+    box.service("steady")
+    daemon = box.daemon(before=("sh", "-c", f'echo $$ > {tight}/cgroup.procs; exec "$@"', "sh"))
+    box.converged("steady")
+    before = box.pids()
+    eats = "blocks = []\nwhile True: blocks.append(b'x' * 2**20)"
+    box.service("eats", sys.executable, "-c", eats)
+    told = box.told("OutOfMemory", "out of memory", "GiB", subject="eats/0")
+    assert "killed" in told.message
+    assert daemon.poll() is None
+    assert box.pids()["steady/0"] == before["steady/0"]

@@ -47,7 +47,7 @@ def test_a_stranger_takes_memory_and_is_named(box, driver):
     """Fault 25."""
     me = os.getpid()
     driver(TWO.replace("GPU-a NVIDIA_L4 24576 0", "GPU-a NVIDIA_L4 24576 20480") + f"compute 0 {me} 20480\n")
-    box.ports(21400)
+    box.ports(23000)
     box.server("chat", gpus=1, memory="20GiB")
     box.daemon()
     eventually(lambda: indices(box, "chat/0") == (1,), what="it runs where there is room")
@@ -70,7 +70,7 @@ LOST = {
 def test_a_card_in_trouble_is_cordoned_and_its_model_takes_the_place_of_a_lower_one(box, driver, cards, why):
     """Fault 26: within five seconds, by priority."""
     driver(TWO)
-    box.ports(21430)
+    box.ports(23030)
     box.server("low", gpus={"ids": ["1"]}, memory="20GiB", priority=10)
     box.server("high", gpus=1, memory="20GiB", priority=500)
     box.daemon()
@@ -88,7 +88,7 @@ def test_a_card_in_trouble_is_cordoned_and_its_model_takes_the_place_of_a_lower_
 def test_while_the_driver_hangs_nothing_is_placed_and_old_values_are_shown_as_such(box, driver):
     """Fault 27: what runs goes on; once the driver answers again, what waited starts."""
     driver(TWO + "sense 0 97 64 312500 1980\n")
-    box.ports(21460)
+    box.ports(23060)
     box.server("chat", gpus=1, memory="20GiB")
     box.daemon()
     box.converged("chat")

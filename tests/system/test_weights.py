@@ -9,6 +9,7 @@ import pytest
 
 from tests.eventually import eventually
 from tests.hub_server import COMMIT, hub_server, pattern
+from tests.ollama_model import Tag, digest_of
 from tests.system.box import LATEST, ROOT
 
 pytestmark = pytest.mark.system
@@ -24,8 +25,8 @@ def hub(monkeypatch):
         yield hub
 
 
-def declared(box, source="hf:org/tiny-GGUF", **more):
-    cache = {"path": str(box.place / "cache")}
+def declared(box, source="hf:org/tiny-GGUF", limit: str | None = None, **more):
+    cache = {"path": str(box.place / "cache"), **({"size": limit} if limit else {})}
     box.write("node.yaml", json.dumps({"kind": "Node", "name": "local", "ports": "9340-9359", "cache": cache}))
     model = {"kind": "Model", "name": "chat", "source": source, "gpus": 0, "context": 256, **more}
     box.write("chat.yaml", json.dumps(model))
@@ -57,6 +58,23 @@ def test_a_model_of_a_hub_is_fetched_and_serves(box, hub):
     assert argv[argv.index("--model") + 1].endswith(f"/snapshots/{COMMIT}/demo-Q8_0.gguf")
     messages = [event.message for event in box.client.events()]
     assert any(text.startswith("fetching hf:org/tiny-GGUF/*.gguf") for text in messages), messages
+    assert sum(text.startswith("hf:org/tiny-GGUF/*.gguf is here, whole and checked") for text in messages) == 1, (
+        messages
+    )
+
+
+def test_a_model_of_ollamas_registry_is_served_by_llamacpp(box, monkeypatch):
+    tiny = Tag(gguf=DEMO)
+    with hub_server(plain=tiny.served) as hub:
+        monkeypatch.setenv("OLLAMA_REGISTRY", hub.base)
+        monkeypatch.setenv("OLLAMA_MODELS", str(box.place / "nothing"))
+        declared(box, "ollama:tiny", engine="llamacpp")
+        box.daemon()
+        eventually(lambda: (row := box.row("chat")) is not None and row.ready, within=LATEST, what="chat is ready")
+    argv = box.client.facts().observation.instances["chat/0"].launch.argv
+    blob = digest_of(DEMO).replace(":", "-")
+    assert argv[argv.index("--model") + 1] == str(box.place / "cache/ollama/blobs" / blob)
+    assert any(event.message.startswith("fetching ollama:tiny") for event in box.client.events())
 
 
 def test_a_daemon_killed_in_the_middle_of_a_fetch_finds_it_again(box, hub):
@@ -82,12 +100,19 @@ def test_a_daemon_killed_in_the_middle_of_a_fetch_finds_it_again(box, hub):
 
 
 def test_a_model_that_is_removed_is_fetched_no_longer(box, hub):
-    hub.repos["org/big"] = {"big.gguf": pattern(8 * MIB)}
-    hub.rate = MIB // 2
+    hub.repos["org/big"] = {"big.gguf": pattern(64 * MIB)}
+    hub.rate = MIB // 2  # for two minutes, were nobody to end it
     declared(box, "hf:org/big/big.gguf", memory="1GiB")
     box.daemon()
-    eventually(lambda: " of 8.0 MiB" in message(box), within=LATEST, what="progress is told")
+    eventually(lambda: " of 64.0 MiB" in message(box), within=LATEST, what="progress is told")
+    box.write("wrong.yaml", "kind: Model\nname: [\n")  # it may be what still needs it
+    eventually(lambda: box.status().problems, within=LATEST, what="it is told what is wrong")
     box.remove("chat.yaml")
+    eventually(
+        lambda: (chat := box.status().workloads.get("chat")) is None or not chat.wanted, within=LATEST, what="gone"
+    )
+    assert fetching(box)
+    box.remove("wrong.yaml")
     eventually(lambda: not fetching(box), within=LATEST, what="the fetch has ended")
 
 
@@ -106,3 +131,26 @@ def test_what_stands_in_the_way_is_told_and_no_token_shows(box, hub, monkeypatch
     written = [path for root in (box.state, box.place / "cache") for path in root.rglob("*") if path.is_file()]
     leaks = [path for path in written if path.parent != secrets and b"hf_canary" in path.read_bytes()]
     assert leaks == []
+
+
+def test_where_there_is_no_room_the_command_that_is_advised_makes_it(box, hub):
+    hub.repos["org/old"] = {"old.gguf": pattern(3 * MIB)}
+    hub.repos["org/big"] = {"big.gguf": pattern(3 * MIB)}
+    declared(box, "hf:org/old/old.gguf", "5MiB", memory="1GiB")
+    box.daemon()
+    old = box.place / f"cache/hub/models--org--old/snapshots/{COMMIT}/old.gguf"
+    eventually(old.exists, within=LATEST, what="the old one is here")
+    refused = box.cli("models", "prune", "--yes", "hf:org/old/old.gguf")
+    assert "cannot delete hf:org/old/old.gguf: chat needs it" in refused.stderr
+    declared(box, "hf:org/big/big.gguf", "5MiB", memory="1GiB")
+    command = "holdfast models prune hf:org/old/old.gguf"
+    stalled = eventually(lambda: box.stalled("chat", "DiskFull"), within=LATEST, what="it says what to type")
+    assert f"`{command}` gives back 3.0 MiB" in stalled.message
+    done = box.cli(*command.split()[1:], "--yes")
+    assert "deleted hf:org/old/old.gguf: 3.0 MiB" in done.stdout
+    assert not old.exists()
+    big = box.place / f"cache/hub/models--org--big/snapshots/{COMMIT}/big.gguf"
+    eventually(big.exists, within=LATEST, what="the new one has come")
+    found = {each.source: each for each in box.client.models().kept}
+    assert found["hf:org/big/big.gguf"].needed_by == ("chat",)
+    assert list(found) == ["hf:org/big/big.gguf"]

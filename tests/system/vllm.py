@@ -24,6 +24,10 @@ class Answer(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == "/v1/chat/completions":
+            known = body["model"] in (argv[argv.index("--served-model-name") + 1], *loaded)
+            self.say(200 if known else 404, {"model": body["model"]})
+            return
         name = body["lora_name"]
         with open(f"{here}/asked", "a") as file:
             file.write(f"{self.path.rpartition('/')[2]} {name}\n")
