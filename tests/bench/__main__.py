@@ -18,12 +18,13 @@ OUT = HERE.parent.parent / "bench-out"
 HEADS = ("bench", "measure", "ours", "peer", "ratio", "target", "verdict")
 
 
-def known() -> dict[str, str]:
-    """Names a person may type → module: `b8`, `load` and `b8_load`."""
-    names: dict[str, str] = {}
-    for path in sorted(HERE.glob("b[0-9]*_*.py")):
+def known() -> dict[str, set[str]]:
+    """Names a person may type → modules: `load` and `b8_load` one, `b8` all with that number."""
+    names: dict[str, set[str]] = {}
+    for path in HERE.glob("b[0-9]*_*.py"):
         number, _, word = path.stem.partition("_")
-        names |= {path.stem: path.stem, number: path.stem, word: path.stem}
+        for name in (path.stem, number, word):
+            names.setdefault(name, set()).add(path.stem)
     return names
 
 
@@ -59,13 +60,11 @@ def main(arguments: Sequence[str]) -> int:
     names = known()
     unknown = [name for name in chosen.names if name.lower() not in names]
     if unknown:
-        there = ", ".join(sorted(set(names.values())))
+        there = ", ".join(sorted(set[str]().union(*names.values())))
         sys.stderr.write(f"cannot find benchmark {', '.join(unknown)}; there are {there}\n")
         return 2
-    modules = sorted(
-        {names[name.lower()] for name in chosen.names} or set(names.values()),
-        key=lambda name: int(name[1:].partition("_")[0]),
-    )
+    wanted = [names[name.lower()] for name in chosen.names] or names.values()
+    modules = sorted(set[str]().union(*wanted), key=lambda name: (int(name[1:].partition("_")[0]), name))
     rows: list[Row] = []
     crashed: list[str] = []
     for module in modules:

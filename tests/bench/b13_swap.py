@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reconciler.act.perform import perform
-from reconciler.act.process import ProcessRuntime
+from reconciler.act.runtimes import Runtimes
 from reconciler.loop import Loop, Outside
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Demand, Exited, Unknown, Wish
@@ -25,8 +25,10 @@ from reconciler.model.status import Reason
 from reconciler.observe import host, ports
 from reconciler.observe.gather import Look
 from reconciler.observe.probes import Prober
+from tests.bench.ends import program
 from tests.bench.living import percentile, stamp
 from tests.bench.rows import Row
+from tests.bench.swaps import shares, string
 from tests.eventually import eventually_async
 from tests.plan.world import fleet, gpu
 from tests.sim.gateway import Cards, Outcome, fifo, replay
@@ -70,7 +72,8 @@ def rows(quick: bool) -> list[Row]:
     for gap, models in ((0.0, 3), (2.0, 3), (5.0, 5), (10.0, 5), (20.0, 3)):
         what = f"{count} random requests for {models} models, one in {gap:g} s"
         found += _string(what, _random(7, models, count, gap), judged=gap <= LOAD / 2)
-    return [*found, *_share(0.3 if quick else 2.0, 2 if quick else 15, judged=not quick)]
+    found += _share(0.3 if quick else 2.0, 2 if quick else 15, judged=not quick)
+    return [*found, *_through(0.3 if quick else 2.0, 1 if quick else 11, judged=not quick)]
 
 
 def _spaced(gap: float) -> list[tuple[str, float]]:
@@ -139,6 +142,26 @@ def _share(load: float, swaps: int, *, judged: bool = True) -> list[Row]:
     ]  # fmt: skip
 
 
+def _through(load: float, count: int, *, judged: bool) -> list[Row]:
+    """The same through a real gateway and a real daemon, as clients see it."""
+    if program() is None:
+        return [Row(bench=BENCH, measure="through the gateway", ours=0.0, peer_name="no cc", target="-", good=None)]
+    loads, wait = string(load, STRING)
+    theirs = fifo(_spaced(0.0), load=load, service=0.0)
+    share = shares(load, count)
+    most = 1e3 * (SHARE + 0.01 * load)
+    what, median = f"through gateway and daemon, load time {load:g} s", statistics.median(share)
+    return [
+        Row(bench=BENCH, measure=f"{what}, ABAACABC at once: swaps", ours=loads, peer=len(theirs.loads),
+            peer_name="FIFO", target="<= 0.6 x", good=loads <= 0.6 * len(theirs.loads) if judged else None),
+        Row(bench=BENCH, measure=f"{what}, ABAACABC at once: longest wait, s", ours=wait, peer=max(theirs.waits),
+            peer_name="FIFO", target="-", good=None),
+        Row(bench=BENCH, measure=f"{what}, our share, p50, ms wall", ours=median, target=f"<= {most:g}",
+            good=median <= most if judged else None),
+        Row(bench=BENCH, measure=f"{what}, our share, worst, ms wall", ours=max(share), target="-", good=None),
+    ]  # fmt: skip
+
+
 @dataclass
 class _Swapping:
     """Two models that each need the whole card, and one process that does what the daemon does."""
@@ -170,7 +193,7 @@ class _Swapping:
         self.demand = {name: Wish(waiting=1, since=time.monotonic())}
         loop.wake()
         await asyncio.wait_for(self.there.wait(), 60)
-        self.demand = {name: Wish(in_flight=1)}
+        self.demand = {name: Wish(in_flight={f"{name}/0": 1})}
         loop.wake()
 
     async def _rested(self, loop: Loop) -> None:
@@ -191,7 +214,7 @@ class _Swapping:
                 look.changed(slot)
                 loop.wake()
 
-            runtime = ProcessRuntime(str(Path(place, "state")), on_change=changed)
+            runtime = Runtimes(str(Path(place, "state")), on_change=changed)
             prober = Prober(clock=time.monotonic, on_change=changed)
             cards = (gpu(0),)
             look = Look(
@@ -229,7 +252,7 @@ class _Swapping:
             self.there.set()
 
 
-async def _clear(runtime: ProcessRuntime) -> None:
+async def _clear(runtime: Runtimes) -> None:
     """End every engine and its keeper."""
     table = runtime.table
     for slot, instance in {} if isinstance(table, Unknown) else dict(table).items():

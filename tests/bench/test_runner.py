@@ -15,7 +15,13 @@ def test_an_unknown_name_is_told_with_those_that_exist(capsys: pytest.CaptureFix
 
 def test_a_benchmark_is_known_by_number_by_word_and_by_both() -> None:
     names = known()
-    assert names["b8"] == names["load"] == names["b8_load"] == "b8_load"
+    assert names["b8"] == names["load"] == names["b8_load"] == {"b8_load"}
+
+
+def test_a_number_is_all_that_have_it() -> None:
+    names = known()
+    assert names["b1"] == {"b1_request"}
+    assert names["b12"] == {name for name in names if name.startswith("b12_")} >= {"b12_dashboard"}
 
 
 def test_rows_are_printed_in_columns_with_ratio_and_verdict() -> None:
