@@ -176,6 +176,8 @@ class Chat(Place):
 
     def _show(self) -> None:
         """The choice, or the conversation, to its end."""
+        if not self.children:
+            return  # left before it was put together
         models, filter_, talk = self.query_one("#models"), self.query_one(Filter), self.query_one("#talk", Canvas)
         models.display = not self._key
         filter_.display = not self._key and bool(filter_.text)

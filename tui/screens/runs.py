@@ -33,25 +33,26 @@ class Runs(ModalScreen[tuple[Choice] | None]):
         """`now`: seconds since the epoch."""
         super().__init__()
         self._runs, self._now = runs, now
+        self._canvas = Canvas(id="runs")
+        """Held, as it cannot be looked up where the dashboard is left before this is put together."""
 
     def compose(self) -> ComposeResult:
         """The list and its keys."""
         with Vertical():
-            yield Canvas(id="runs")
+            yield self._canvas
             yield Static(Content("enter  read it    esc  leave it"))
 
     def on_mount(self) -> None:
         """Show it."""
-        canvas = self.query_one(Canvas)
-        canvas.styles.height = min(len(self._runs) + 2, max(4, self.size.height * 8 // 10 - 4))
-        canvas.focus()
+        self._canvas.styles.height = min(len(self._runs) + 2, max(4, self.size.height * 8 // 10 - 4))
+        self._canvas.focus()
         self.on_resize()
 
     def on_resize(self) -> None:
         """As wide as there is room."""
         width = min(110, self.size.width * 95 // 100) - 4
         picture = log_runs(self._runs, now=self._now, clock=self._clock, width=width)
-        self.query_one(Canvas).show(picture)
+        self._canvas.show(picture)
 
     def _clock(self, at: float) -> str:
         """With its day where that is another than today."""

@@ -107,14 +107,14 @@ async def test_c_on_a_workload_talks_to_it_and_one_comes_back_there(daemon):
         await pilot.press("escape", "escape")
         await eventually_async(lambda: app.screen is fleet)
         await pilot.press("enter")
-        await eventually_async(lambda: isinstance(app.screen, WorkloadScreen))
+        await eventually_async(lambda: isinstance(app.screen, WorkloadScreen) and app.screen.is_mounted)
         page = app.screen
         await pilot.press("c")
         await reads(app, "small ● ready")
         await pilot.press("escape", "escape")
         await eventually_async(lambda: app.screen is page)
         await pilot.press("5")
-        await eventually_async(lambda: isinstance(app.screen, Chat))
+        await eventually_async(lambda: isinstance(app.screen, Chat) and app.screen.is_mounted)
         await reads(app, "small ● ready")
 
 
@@ -267,7 +267,7 @@ async def test_what_is_pasted_is_cleaned(daemon):
 async def test_the_palette_has_what_is_done_here_and_nothing_of_how_one_types(daemon):
     async with chat(daemon) as (app, pilot):
         await pilot.press("ctrl+p")
-        await eventually_async(lambda: isinstance(app.screen, Palette))
+        await eventually_async(lambda: isinstance(app.screen, Palette) and app.screen.is_mounted)
         names = [name.text for name in app.screen._names]
         assert {"send", "another model", "go to Fleet", "help", "quit"} <= {*names}
         assert "Cursor left" not in names

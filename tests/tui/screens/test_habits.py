@@ -1,5 +1,6 @@
 """What holds on every screen: places and back, orders and questions, the palette, help, small terminals, the mouse."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 from dataclasses import replace
@@ -24,6 +25,7 @@ from tui.screens.logs import Logs
 from tui.screens.palette import Palette
 from tui.screens.place import PLACES
 from tui.screens.prompt import Prompt
+from tui.screens.runs import Runs
 from tui.screens.workloads import OnWorkload
 from tui.view.world import Row
 from tui.widgets.canvas import Canvas
@@ -429,6 +431,27 @@ async def test_where_not_all_keys_fit_the_one_that_tells_of_them_does(daemon, co
         assert len(keys.render_line(0).text.rstrip()) <= columns
         await pilot.click(Keys, offset=(keys.render_line(0).text.index("? help"), 0))
         await on(app, Help)
+
+
+MODALS = {
+    "Runs": lambda _: Runs((), 0.0),
+    "Confirm": lambda _: Confirm("stop it?"),
+    "Palette": Palette,
+}
+
+
+@pytest.mark.parametrize("screen", [*SCREENS, *MODALS])
+async def test_the_dashboard_may_be_left_in_the_moment_a_screen_opens(daemon, screen):
+    for turns in range(3):
+        async with shown(daemon) as (app, _, _):
+            if screen in SCREENS:
+                app.visit(screen, "/chat" if screen in ("Workload", "Logs", "Chat") else "")
+            else:
+                app.push_screen(MODALS[screen](app.screen))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            app.exit()
+        assert app.return_code == 0
 
 
 # -- everything by name

@@ -50,7 +50,9 @@ def daemon(tmp_path):
 
 
 def shown(app: Dashboard, name: str = "#log") -> list[str]:
-    return [printed(line, colour=False) for line in app.screen.query_one(name, Canvas).picture.lines]
+    """Nothing while the screen is being put together."""
+    canvases = app.screen.query(name).results(Canvas)
+    return [printed(line, colour=False) for canvas in canvases for line in canvas.picture.lines]
 
 
 def text(app: Dashboard) -> str:
@@ -229,12 +231,12 @@ async def test_a_run_is_chosen_from_a_list_and_ends_where_it_does(daemon):
         await pilot.press("r")
         await eventually_async(lambda: isinstance(app.screen, Runs) and len(shown(app, "#runs")) == 4)
         await pilot.press("down", "down", "enter")
-        await eventually_async(lambda: isinstance(app.screen, Logs))
+        await eventually_async(lambda: isinstance(app.screen, Logs) and app.screen.is_mounted)
         await until(app, "run 2", "error: no", "■ the end")
         await pilot.press("r")
-        await eventually_async(lambda: isinstance(app.screen, Runs))
+        await eventually_async(lambda: isinstance(app.screen, Runs) and app.screen.is_mounted)
         await pilot.press("enter")
-        await eventually_async(lambda: isinstance(app.screen, Logs))
+        await eventually_async(lambda: isinstance(app.screen, Logs) and app.screen.is_mounted)
         await until(app, "run 3", "line 19999")
 
 
@@ -247,7 +249,7 @@ async def test_which_runs_there_are_may_be_asked_before_it_is_known(daemon):
         known.set()
         await eventually_async(lambda: isinstance(app.screen, Runs) and len(shown(app, "#runs")) == 4)
         await pilot.press("escape")
-        await eventually_async(lambda: isinstance(app.screen, Logs))
+        await eventually_async(lambda: isinstance(app.screen, Logs) and app.screen.is_mounted)
         app.wake()
         await pilot.pause()
         assert isinstance(app.screen, Logs), "asked once"
@@ -456,7 +458,7 @@ async def test_a_run_that_ended_and_wrote_nothing_says_so(daemon):
         await pilot.press("r")
         await eventually_async(lambda: isinstance(app.screen, Runs) and len(shown(app, "#runs")) == 4)
         await pilot.press("down", "down", "enter")
-        await eventually_async(lambda: isinstance(app.screen, Logs))
+        await eventually_async(lambda: isinstance(app.screen, Logs) and app.screen.is_mounted)
         await until(app, "nothing was written\n", "■ the end")
 
 
@@ -466,7 +468,7 @@ async def test_how_a_run_ended_is_said_beside_it(daemon):
         await pilot.press("r")
         await eventually_async(lambda: isinstance(app.screen, Runs) and len(shown(app, "#runs")) == 4)
         await pilot.press("down", "down", "enter")
-        await eventually_async(lambda: isinstance(app.screen, Logs))
+        await eventually_async(lambda: isinstance(app.screen, Logs) and app.screen.is_mounted)
         await until(app, "run 2", "✖ first failure: exited")
 
 

@@ -104,10 +104,10 @@ async def test_nothing_is_removed_before_it_was_named_and_consented_to(daemon):
         daemon.publish(status)
         await eventually_async(lambda: "a consents to it: b, c, d would be stopped" in text(app))
         await pilot.press("a")
-        await eventually_async(lambda: isinstance(app.screen, Confirm))
+        await eventually_async(lambda: isinstance(app.screen, Confirm) and app.screen.is_mounted)
         await pilot.press("n")
         await pilot.press("a")
-        await eventually_async(lambda: isinstance(app.screen, Confirm))
+        await eventually_async(lambda: isinstance(app.screen, Confirm) and app.screen.is_mounted)
         assert len(daemon.asked) == 1
         await pilot.press("y")
         await eventually_async(lambda: daemon.asked[1:] == [("apply", "", {"prune": True})])
@@ -122,7 +122,7 @@ async def test_what_is_held_since_it_was_asked_is_not_consented_to(daemon):
         daemon.publish(status)
         await eventually_async(lambda: "a consents to it: c, d would be stopped" in text(app))
         await pilot.press("a")
-        await eventually_async(lambda: isinstance(app.screen, Confirm))
+        await eventually_async(lambda: isinstance(app.screen, Confirm) and app.screen.is_mounted)
         daemon.answers["/plan"] = lambda _: said(fleet(model("a", 5)), on)[1]
         await pilot.press("y")
         told = "nothing was removed: b would be too by now; ask again"

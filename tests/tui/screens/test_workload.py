@@ -94,7 +94,7 @@ async def test_the_replica_under_the_cursor_shows_its_log_and_is_restarted_alone
 async def test_what_is_lost_by_a_stop_is_asked_first(daemon):
     async with shown(daemon) as (app, pilot):
         await pilot.press("s")
-        await eventually_async(lambda: isinstance(app.screen, Confirm))
+        await eventually_async(lambda: isinstance(app.screen, Confirm) and app.screen.is_mounted)
         assert daemon.asked == []
         await pilot.press("y")
         await eventually_async(lambda: daemon.asked == [("stop", "chat", {})])
