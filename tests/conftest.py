@@ -1,6 +1,7 @@
 """What every test starts from."""
 
 import asyncio
+import gc
 import inspect
 import signal
 
@@ -15,6 +16,12 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # how long an example takes says something of the machine, nothing of the program
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+
+
+def pytest_collection_finish():
+    """What thousands of tests are made of stays to the end: nobody needs to look through it for what can be freed."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

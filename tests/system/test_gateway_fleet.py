@@ -80,7 +80,7 @@ def test_an_engine_killed_under_load_fails_no_request_without_a_first_byte(front
     """Where it was the only one, its clients are answered by its next run."""
     names = ("pair", "long", "only")
     for name in names:
-        script = "sse events=30 pause=0.02" if name == "long" else "answer after=0.2"
+        script = "sse events=120 pause=0.02" if name == "long" else "answer after=0.2"
         front.model(name, script, replicas=1 if name == "only" else 2, health=QUICK)
     front.box.daemon()
     front.box.converged(*names)
@@ -93,7 +93,7 @@ def test_an_engine_killed_under_load_fails_no_request_without_a_first_byte(front
         eventually(lambda: all(2 in runs(front, name) for name in names), within=LATEST, what="others are there")
 
     loads = [asks(name, 3, 4)[0] for name in ("pair", "only")]
-    tally = under_load(front.port, kill, *loads, asks("long", 30, 8)[1], excused="long")
+    tally = under_load(front.port, kill, *loads, asks("long", 120, 8)[1], excused="long")
     assert not tally.failures, tally.failures[:5]
     assert tally.fates["long stream", "cut"] > 0, tally.table()
     assert {fate for kind, fate in tally.fates if kind != "long stream"} == {"whole"}, tally.table()
