@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import os
 import stat
-from binascii import hexlify
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, cast
 
@@ -59,6 +58,8 @@ class Chain:
         self.trouble: str | None = None
         """What was found when it was opened, and what became of it; for a person to look into."""
         self._descriptor: int | None = None
+        self._file = (0, 0)
+        """What tells it from another of the same name, which cannot be the same while it is open."""
         self._open()
 
     def append(self, records: Sequence[Mapping[str, object]]) -> Head:
@@ -67,9 +68,8 @@ class Chain:
         A record is not empty, and has no `seq`, `prev` and `hash` of its own. Where the file was moved away, a new one
         goes on from its end.
         """
-        descriptor = self._open()
+        descriptor, size = self._open()
         head, text = _linked(self.head, records)
-        size = os.fstat(descriptor).st_size
         try:
             if os.write(descriptor, text) != len(text):
                 raise OSError(28, os.strerror(28), self.path)
@@ -90,15 +90,13 @@ class Chain:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def _open(self) -> int:
+    def _open(self) -> tuple[int, int]:
+        """The descriptor, and bytes that are in the file. Asks the system once where all is as it was."""
         if self._descriptor is not None:
-            there = os.fstat(self._descriptor)
-            try:
+            with contextlib.suppress(FileNotFoundError):
                 named = os.stat(self.path)
-            except FileNotFoundError:
-                named = None
-            if named is not None and (named.st_dev, named.st_ino) == (there.st_dev, there.st_ino):
-                return self._descriptor
+                if (named.st_dev, named.st_ino) == self._file:
+                    return self._descriptor, named.st_size
             self.close()
         descriptor = self._descriptor = _opened(self.path)
         last = _last(descriptor)
@@ -110,7 +108,9 @@ class Chain:
             return self._open()
         if last is not None:
             self.head = last
-        return descriptor
+        there = os.fstat(descriptor)
+        self._file = there.st_dev, there.st_ino
+        return descriptor, there.st_size
 
 
 def read(lines: Iterable[bytes], before: Head | None = BEGINNING) -> Iterator[Line | Broken]:
@@ -137,16 +137,17 @@ def read(lines: Iterable[bytes], before: Head | None = BEGINNING) -> Iterator[Li
 
 def _linked(head: Head, records: Sequence[Mapping[str, object]]) -> tuple[Head, bytes]:
     """The records as lines after `head`, and the last of them."""
-    seq, prev, lines = head.seq, head.hash.encode(), list[bytes]()
-    for record in records:
+    seq, prev, lines = head.seq, head.hash, list[str]()
+    inner = _encode(records).decode()[1:-2].split("}\n{") if records else []  # in JSON a line's end is escaped
+    for record in inner:
         seq += 1
-        said = b'{"seq":%d,%b,"prev":"%b"' % (seq, _encode(record)[1:-1], prev)
-        prev = hexlify(hashlib.sha256(said).digest())
-        lines.append(b'%b,"hash":"%b"}\n' % (said, prev))
-    return Head(seq, prev.decode()), b"".join(lines)
+        said = f'{{"seq":{seq},{record},"prev":"{prev}"'
+        prev = hashlib.sha256(said.encode()).hexdigest()
+        lines.append(f'{said},"hash":"{prev}"}}\n')
+    return Head(seq, prev), "".join(lines).encode()
 
 
-_encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder().encode_lines
 
 
 def _checked(raw: bytes) -> tuple[Head, str, dict[str, object]] | str:

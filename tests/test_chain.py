@@ -1,5 +1,6 @@
 """A chain shows what was changed in it, goes on after a crash, and takes nothing for written that is not."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -46,6 +47,22 @@ def test_what_is_written_is_read_again_in_order_by_its_owner_alone(path) -> None
     assert found(path)[-1].head == head == Head(5, head.hash)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert [json.loads(line)["seq"] for line in path.read_text().splitlines()] == [1, 2, 3, 4, 5]
+
+
+def test_what_looks_like_the_end_of_a_record_is_none_and_of_no_records_there_is_no_line(path) -> None:
+    chain = Chain(str(path))
+    many = [{"said": "}\n{", "also": {"deep": ["}", "{"]}}, {"said": "}\u2028{\r\n\x85\x00"}, {"ünï": "}\n{"}]
+    assert chain.append([]) == BEGINNING
+    assert chain.append(many) == Head(3, chain.head.hash)
+    assert records(path) == many
+
+
+def test_each_line_is_the_hash_of_what_stands_before_it(path) -> None:
+    """As it has always been: files of earlier versions are gone on with, and theirs read ours."""
+    first = Chain(str(path)).append([{"verb": "stop", "subject": "ä", "n": 1}])
+    said = '{"seq":1,"verb":"stop","subject":"ä","n":1,"prev":"' + "0" * 64 + '"'
+    assert first == Head(1, hashlib.sha256(said.encode()).hexdigest())
+    assert path.read_text() == f'{said},"hash":"{first.hash}"}}\n'
 
 
 def test_it_goes_on_where_the_last_process_ended(path) -> None:
