@@ -6,7 +6,6 @@ engine writes to) and home (its private directory). Secrets stand in it as refer
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import secrets
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter, ValidationError
 
+from reconciler import held
 from reconciler.act import procfs, runfile
 from reconciler.model.errors import TransientError
 from reconciler.model.plan import Launch
@@ -177,24 +177,9 @@ def rewrite(path: str, record: Record) -> None:
         raise
 
 
-def kept(path: str) -> bool:
-    """Whether a keeper lives there: it holds a lock on run.json for all its life."""
-    try:
-        descriptor = os.open(f"{path}/run.json", os.O_RDWR)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
 def deserted(path: str, slot: str) -> bool:
     """Whether certainly nothing of this slot runs, whatever its files say. Looks at every process."""
-    if kept(path):
+    if held.by_somebody(f"{path}/run.json"):
         return False
     try:
         status = os.stat(f"{path}/out")

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from reconciler import held
 from reconciler.act import logfile, phases, record, runfile
 from reconciler.act.hatchery import Hatchery
 from reconciler.act.link import Link, LostError, RefusedError, State, connect
@@ -117,7 +118,7 @@ class Slot:
         if run is not None and run.run > 0:
             message = f"cannot read {self.path}/launch.json: no such file, though run {run.run} was started"
             raise BrokenRecordError(message, empty=True)
-        if not record.kept(self.path):
+        if not held.by_somebody(f"{self.path}/run.json"):
             record.discard(self.path, fresh=True)
 
     async def _reach(self, recorded: Record) -> None:
@@ -125,7 +126,7 @@ class Slot:
             if self._link is None or not self._link.open:
                 sock = self._knock()
                 if sock is None:
-                    if record.kept(self.path):
+                    if held.by_somebody(f"{self.path}/run.json"):
                         await asyncio.sleep(0.05)  # one is being born, or hangs
                         continue
                     if self._settled(recorded):
@@ -349,7 +350,7 @@ class Slot:
             if self._link is not None:
                 await self._link.ask("close", within=HELLO)
         for _ in range(200):
-            if not record.kept(self.path):
+            if not held.by_somebody(f"{self.path}/run.json"):
                 break
             await asyncio.sleep(0.01)
         else:

@@ -1,11 +1,12 @@
 """A directory for sockets: nobody else looks into it, and it goes with us; where we were killed, with the next."""
 
 import contextlib
-import fcntl
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+
+from reconciler import held
 
 _PREFIX = "holdfast-ssh-"
 _ROOM = 107 - len(f"/{_PREFIX}12345678/ssh.1234567890123456")
@@ -26,7 +27,7 @@ class Directory:
         for _ in range(_TRIES):
             # another that begins may have taken it for abandoned; where there are no locks, nobody can
             self.path = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
-            self._lock = _locked(self.path)
+            self._lock = _taken(self.path)
             if self._lock is not None:
                 break
 
@@ -46,24 +47,17 @@ def _parent(runtime: str) -> str:
     return "/tmp"  # noqa: S108  # short enough on every system; what is made in it is our own
 
 
-def _locked(path: str) -> int | None:
-    """A descriptor that holds it; None where it is another's, or is held."""
+def _taken(path: str) -> int | None:
+    """A descriptor that holds it; None where it is another user's, is held, or where that cannot be seen."""
     with contextlib.suppress(OSError):
-        found = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        try:
-            fcntl.flock(found, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            mine = os.fstat(found).st_uid == os.getuid() and os.path.samestat(os.fstat(found), os.stat(path))
-        except OSError:
-            mine = False
-        if mine:
-            return found
-        os.close(found)
+        if os.lstat(path).st_uid == os.getuid():
+            return held.take(path, folder=True)
     return None
 
 
 def _abandoned(parent: str) -> Iterator[str]:
     """Each of ours that nobody holds; held by us meanwhile."""
     for name in os.listdir(parent):
-        if name.startswith(_PREFIX) and (lock := _locked(path := f"{parent}/{name}")) is not None:
+        if name.startswith(_PREFIX) and (lock := _taken(path := f"{parent}/{name}")) is not None:
             yield path
             os.close(lock)

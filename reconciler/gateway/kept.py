@@ -7,7 +7,6 @@ import struct
 
 from reconciler.model.errors import HoldfastError
 
-_ORPHANS = "orphans"
 _FLOCK = "hhqqi"
 """`struct flock` of 64-bit Linux."""
 
@@ -51,26 +50,16 @@ def _holder(descriptor: int) -> int | None:
     return told[4] if told[0] != fcntl.F_UNLCK else None
 
 
+def orphans(at: str) -> str:
+    """What workers of a master that is gone hold, until they have finished what they have begun. `at`: see `place`."""
+    return os.path.join(at, "orphans")
+
+
 def outlive(at: str) -> int:
-    """As a worker whose master is gone, say so until the descriptor is closed. `at`: see `place`. Raises OSError."""
-    descriptor = os.open(os.path.join(at, _ORPHANS), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """As a worker whose master is gone, say so until the descriptor is closed. Raises OSError."""
+    descriptor = os.open(orphans(at), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_SH)
     return descriptor
-
-
-def outlived(at: str) -> bool:
-    """Whether workers of a master that is gone still finish what they have begun."""
-    try:
-        descriptor = os.open(os.path.join(at, _ORPHANS), os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
 
 
 # -- files

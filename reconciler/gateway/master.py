@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from reconciler import __version__
+from reconciler import __version__, held
 from reconciler.gateway import demand, handover, kept, metrics, queues
 from reconciler.gateway.board import Board
 from reconciler.gateway.channel import Kind
@@ -133,9 +133,8 @@ class _Master:
 
     async def live(self) -> None:
         """From the first table to the end."""
-        loop = asyncio.get_running_loop()
         for number in _SIGNALS:
-            loop.add_signal_handler(number, self._signalled, number)
+            asyncio.get_running_loop().add_signal_handler(number, self._signalled, number)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         self._begin()
         works = (
@@ -271,16 +270,21 @@ class _Master:
     async def _report(self) -> None:
         if self.table is None:
             return
-        loop = asyncio.get_running_loop()
-        now = loop.time()
+        now = asyncio.get_running_loop().time()
         seen = demand.seen(self.table, (worker.seen for worker in self.workers.all))
+        problems = [one[:1000] for one in sorted(self.said)[:100]]
+        try:
+            # what workers of a master before have in flight nobody can tell: as if they went by no table of now
+            seen = -1 if held.by_somebody(kept.orphans(self.place)) else seen
+        except OSError as error:
+            seen = -1
+            problems.append(f"cannot see whether workers of a gateway before go on: {error}")
         report = Report(
             gateway=os.path.dirname(self.place),
-            # what workers of a master before have in flight nobody can tell: as if they went by no table of now
-            seen=-1 if kept.outlived(self.place) else seen,
+            seen=seen,
             epoch=self.table.epoch,
             models=together(demand.aged(one.wants, now - one.told_at) for one in self.workers.all),
-            problems=tuple(one[:1000] for one in sorted(self.said)[:100]),
+            problems=tuple(problems),
         )
         with contextlib.suppress(ApiError):  # the stream of tables tells of a daemon that is away
             await self.link.report(msgspec.json.encode(report))

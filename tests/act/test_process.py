@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from reconciler import held
 from reconciler.act import procfs, record, runfile
 from reconciler.act.hatchery import Hatchery
 from reconciler.act.link import connect
@@ -115,7 +116,7 @@ def test_a_keeper_that_was_never_ordered_starts_nothing(stage):
             hatchery = Hatchery(1024)
             (await hatchery.hatch(str(stage.path()))).close()
             await hatchery.close()
-            await eventually_async(lambda: record.kept(str(stage.path())))
+            await eventually_async(lambda: held.by_somebody(f"{stage.path()}/run.json"))
             await runtime.look()
             assert isinstance(runtime.instances["chat/0"].phase, Recorded)
 

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from reconciler import held
 from reconciler.gateway import kept
 from reconciler.model.errors import HoldfastError
 
@@ -43,12 +44,12 @@ def test_nobody_is_at_work_where_nothing_is(tmp_path):
 
 def test_workers_that_outlive_their_master_are_known_until_the_last_of_them_ends(tmp_path):
     at = str(tmp_path)
-    assert not kept.outlived(at)
+    assert not held.by_somebody(kept.orphans(at))
     one, two = kept.outlive(at), kept.outlive(at)
     for descriptor in (one, two):
-        assert kept.outlived(at)
+        assert held.by_somebody(kept.orphans(at))
         os.close(descriptor)
-    assert not kept.outlived(at)
+    assert not held.by_somebody(kept.orphans(at))
 
 
 def test_a_file_is_written_whole_and_for_us_alone(tmp_path):

@@ -232,6 +232,16 @@ def test_a_master_that_is_killed_leaves_its_streams_and_the_next_one_takes_its_p
     eventually(lambda: gateway.daemon.reports[-1].seen == gateway.table.seq, what="and what ends may be stopped")
 
 
+def test_what_it_cannot_see_of_a_gateway_before_is_told_and_nothing_may_be_stopped_for_it(gateway):
+    (gateway.state / "gateway" / "orphans").mkdir(parents=True)
+    gateway.start()
+    eventually(lambda: gateway.daemon.reports, what="it tells")
+    told = gateway.daemon.reports[-1]
+    assert (told.seen, [one.partition(": ")[0] for one in told.problems]) == (
+        -1, ["cannot see whether workers of a gateway before go on"],
+    )  # fmt: skip
+
+
 def test_told_to_end_it_finishes_what_it_has_begun_and_takes_nothing_more(gateway):
     process = gateway.start()
 
