@@ -8,7 +8,6 @@ from typing import Protocol, assert_never
 from reconciler.act import fetching
 from reconciler.act.engine import asleep, post
 from reconciler.model.errors import TerminalError
-from reconciler.model.fields import SecretRef
 from reconciler.model.plan import (
     Action,
     Attach,
@@ -24,6 +23,7 @@ from reconciler.model.plan import (
     Update,
     Wake,
 )
+from reconciler.model.secret import Secret
 from reconciler.model.status import Reason
 
 
@@ -60,7 +60,7 @@ async def perform(action: Action, runtime: Machine, secret: Callable[[str], str]
     match action:
         case Start(launch=launch):
             _check_files(launch)
-            names = sorted({value.secret for value in launch.env.values() if isinstance(value, SecretRef)})
+            names = sorted({value.secret for value in launch.env.values() if isinstance(value, Secret)})
             await runtime.start(launch, {name: secret(name) for name in names})
         case Stop(slot=slot, run=run, grace=grace, reason=reason):
             await runtime.stop(slot, run, grace, reason)
@@ -85,7 +85,7 @@ async def perform(action: Action, runtime: Machine, secret: Callable[[str], str]
         case Fetch(source=source) | Cancel(source=source) if source.startswith("image:"):
             await runtime.fetch(action)
         case Fetch(token=token):
-            value = secret(token.secret) if isinstance(token, SecretRef) else token
+            value = secret(token.secret) if isinstance(token, Secret) else token
             await asyncio.to_thread(fetching.fetch, action, value)
         case Cancel():
             await asyncio.to_thread(fetching.cancel, action)

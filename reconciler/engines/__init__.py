@@ -28,7 +28,7 @@ from reconciler.engines.needed import fetched, image, required
 from reconciler.engines.written import settings
 from reconciler.model.container import Unit
 from reconciler.model.fleet import Needs, Workload
-from reconciler.model.kinds import Engine, Model, Node, Service, Workable
+from reconciler.model.kinds import Engine, Model, Node, SecretRef, Service, Workable
 from reconciler.model.observation import Gpu, Host
 from reconciler.model.plan import Launch, Probe, Request, Size, Sleeper, Strikes
 from reconciler.model.slots import split_slot
@@ -258,7 +258,7 @@ def launch(
         source=what.source.path,
         engine=what.engine,
         argv=command.argv,
-        env=env,
+        env={key: value.named if isinstance(value, SecretRef) else value for key, value in env.items()},
         directory=spec.directory if spec.kind == "Service" else None,
         container=None if docker is None else containers.container(spec, docker, dialect, command.files, size),
         unit=Unit(memory=containers.limit(size), grace=what.update.grace.total_seconds()) if is_unit else None,

@@ -95,9 +95,7 @@ def _decoder(kind: Any) -> Decoder:
         return _mapping(_decoder(inner[1]))
     if issubclass(kind, Enum):
         return kind
-    if is_dataclass(kind):
-        return _dataclass(kind)
-    return kind.model_validate  # a class of the language, such as SecretRef: whoever reads it has pydantic loaded
+    return _dataclass(kind)
 
 
 def _exactly(kind: type) -> Decoder:

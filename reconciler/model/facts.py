@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from reconciler.model.fleet import Fleet
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Demand, Observation, Wish
 from reconciler.model.plan import Plan
 from reconciler.model.source import Problem, Revision
+
+if TYPE_CHECKING:
+    from reconciler.model.fleet import Fleet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +41,7 @@ class Declared:
     """Why the directory as a whole cannot be believed."""
 
 
-def declared(fleet: Fleet) -> Declared:
+def declared(fleet: "Fleet") -> Declared:
     """What people are told of it."""
     models = sum(workload.spec.kind == "Model" for workload in fleet.workloads.values())
     return Declared(

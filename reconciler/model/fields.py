@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from reconciler.model.quantity import parse_duration, parse_size, write_duration, write_size
 from reconciler.model.quick import Quick
+from reconciler.model.secret import Secret
 
 NAME = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 LIVE: dict[str, Any] = {"x-change": "live"}
@@ -100,6 +101,11 @@ class SecretRef(Spec):
 
     secret: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
     """Name of a systemd credential, of a file in the secrets directory, or of an environment variable of the daemon."""
+
+    @property
+    def named(self) -> Secret:
+        """The same for what is made of a file."""
+        return Secret(secret=self.secret)
 
 
 def _exportable(value: dict[str, str | SecretRef]) -> dict[str, str | SecretRef]:

@@ -9,6 +9,7 @@ from reconciler.model.gateway import Access, Route
 from reconciler.model.kinds import Engine, Health, Node, Update, Workable
 from reconciler.model.noun import noun
 from reconciler.model.runtime import Docker
+from reconciler.model.slots import digest
 from reconciler.model.source import Problem, Revision, Source
 
 
@@ -116,13 +117,6 @@ class Fleet:
     def other(self, host: str) -> Node:
         """The Node that applies on another machine than the one that the daemon runs on."""
         return self.nodes.get(host) or Node(name=host)
-
-
-def digest(fingerprint: str, live: str, adapters: Mapping[str, str]) -> str:
-    """The `digest` of a Workload, and of an Instance."""
-    if not adapters:
-        return f"{fingerprint}:{live}"
-    return ":".join((fingerprint, live, *(f"{name}={source}" for name, source in sorted(adapters.items()))))
 
 
 def slots_of(workloads: Mapping[str, Workload]) -> dict[str, str]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from reconciler.model.container import RuntimeName
-from reconciler.model.fleet import digest
 from reconciler.model.plan import Launch, Strikes
+from reconciler.model.slots import digest
 from reconciler.model.status import Reason
 from reconciler.model.stored import Stored
 from reconciler.model.weights import Unreadable, Weights

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from reconciler.model.container import Container, RuntimeName, Unit
-from reconciler.model.fields import SecretRef
 from reconciler.model.noun import noun
 from reconciler.model.quantity import print_size
+from reconciler.model.secret import Secret
 from reconciler.model.status import Reason
 
 
@@ -111,7 +111,7 @@ class Launch:
     """File that declared it, as `Problem.path` would name it."""
     engine: str
     argv: tuple[str, ...]
-    env: Mapping[str, str | SecretRef] = field(default_factory=dict[str, str | SecretRef])
+    env: Mapping[str, str | Secret] = field(default_factory=dict[str, str | Secret])
     directory: str | None = None
     """Working directory; a private one, in a container the image's, when None."""
     container: Container | None = None
@@ -325,7 +325,7 @@ class Fetch:
     """Bytes that the cache stays under."""
     size: int | None = None
     """Bytes, where the headers have told."""
-    token: str | SecretRef | None = None
+    token: str | Secret | None = None
     """What the hub is shown. Never part of any text."""
     reason: Reason
     detail: str = ""

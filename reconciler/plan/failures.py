@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from reconciler.model.fleet import digest
 from reconciler.model.memory import Failure, Memory
 from reconciler.model.plan import Action, Attach, Detach, Start, Update
+from reconciler.model.slots import digest
 from reconciler.model.status import Reason
 
 T = TypeVar("T")

@@ -9,6 +9,7 @@ from reconciler.model.fleet import Fleet, Workload
 from reconciler.model.kinds import Cache, Model
 from reconciler.model.observation import Unknown
 from reconciler.model.plan import Blocked, Cancel, Fetch
+from reconciler.model.secret import Secret
 from reconciler.model.status import Reason
 from reconciler.model.stored import Absent, Fetching, Looking
 from reconciler.model.weights import Weights
@@ -111,9 +112,10 @@ def _underway(facts: Facts) -> set[str]:
     return found | facts.fetches | {action.source for action in actions if isinstance(action, Fetch)}
 
 
-def _token(workload: Workload, source: str, cache: Cache | None) -> str | SecretRef | None:
+def _token(workload: Workload, source: str, cache: Cache | None) -> str | Secret | None:
     """What it is given to show the hub: by its own file, else by the Node's. No other place is shown any."""
     spec, name = workload.spec, _TOKENS.get(scheme(source))
     if not isinstance(spec, Model) or name is None:
         return None
-    return spec.env.get(name) or (cache.token if cache is not None else None)
+    token = spec.env.get(name) or (cache.token if cache is not None else None)
+    return token.named if isinstance(token, SecretRef) else token

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 
 from reconciler.model.answers import Launched
-from reconciler.model.fields import SecretRef
 from reconciler.model.observation import Instance
 from reconciler.model.plan import Launch
+from reconciler.model.secret import Secret
 from reconciler.model.slots import split_slot
 
 
@@ -30,5 +30,5 @@ def _launched(launch: Launch) -> Launched:
     )
 
 
-def _shown(value: str | SecretRef) -> str:
+def _shown(value: str | Secret) -> str:
     return value if isinstance(value, str) else f"{{secret: {value.secret}}}"

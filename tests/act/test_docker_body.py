@@ -9,7 +9,7 @@ from reconciler.act.docker.body import body, offers_cdi
 from reconciler.act.docker.labels import name
 from reconciler.act.docker.pull import Progress
 from reconciler.model.container import Container, Mount
-from reconciler.model.kinds import SecretRef
+from reconciler.model.secret import Secret
 from tests.act.stage import launch
 
 CONTAINER = Container(
@@ -19,7 +19,7 @@ CONTAINER = Container(
     memory=2**31,
 )
 LAUNCH = replace(
-    launch(argv=("vllm", "serve", "/m"), env={"A": "b", "HF_TOKEN": SecretRef(secret="hf")}, directory="/work"),
+    launch(argv=("vllm", "serve", "/m"), env={"A": "b", "HF_TOKEN": Secret(secret="hf")}, directory="/work"),
     port=9000,
     gpus=("GPU-1", "GPU-2"),
     container=CONTAINER,

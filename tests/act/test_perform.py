@@ -7,7 +7,6 @@ import pytest
 
 from reconciler.act.perform import perform
 from reconciler.model.errors import TerminalError, TransientError
-from reconciler.model.fields import SecretRef
 from reconciler.model.plan import (
     Attach,
     Cancel,
@@ -22,6 +21,7 @@ from reconciler.model.plan import (
     Update,
     Wake,
 )
+from reconciler.model.secret import Secret
 from reconciler.model.status import Reason
 from tests.act.stage import launch
 from tests.observe.watching import engine, response, scenario
@@ -147,13 +147,13 @@ def test_an_engine_that_does_not_as_it_is_told_is_a_failure_in_its_words(answer,
 
 
 def test_secrets_are_handed_over_by_name():
-    order = launch(env={"A": SecretRef(secret="hf-token"), "B": "plain"})
+    order = launch(env={"A": Secret(secret="hf-token"), "B": "plain"})
     asked = do(Start(slot="chat/0", launch=order, reason=Reason.NotRunning), secret=lambda name: f"value of {name}")
     assert asked == [("start", "chat/0", {"hf-token": "value of hf-token"})]
 
 
 def test_a_missing_secret_starts_nothing():
-    order = launch(env={"A": SecretRef(secret="hf-token")})
+    order = launch(env={"A": Secret(secret="hf-token")})
     with pytest.raises(TerminalError, match="hf-token"):
         do(Start(slot="chat/0", launch=order, reason=Reason.NotRunning))
 

@@ -366,9 +366,9 @@ def test_no_secret_is_in_any_file_argument_or_keeper(stage):
 
     async def scene():
         async with stage.runtime() as runtime:
-            from reconciler.model.kinds import SecretRef
+            from reconciler.model.secret import Secret
 
-            env = {"HF_TOKEN": SecretRef.model_validate(secret)}
+            env = {"HF_TOKEN": Secret(**secret)}
             await runtime.start(launch(argv=["sleep", "1000"], env=env), {"hf-token": canary})
             engine = (await running(runtime)).pid
             carries = f"HF_TOKEN={canary}"

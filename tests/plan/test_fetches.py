@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import pytest
 
 from reconciler import engines
-from reconciler.model.fields import SecretRef
 from reconciler.model.memory import Memory
 from reconciler.model.observation import Instance, Observation, Unknown
 from reconciler.model.plan import Attach, Fetch, Start
+from reconciler.model.secret import Secret
 from reconciler.model.source import Problem
 from reconciler.model.status import Reason
 from reconciler.model.stored import Absent, FetchFailure, Fetching, Here, Looking, Stored
@@ -214,11 +214,11 @@ def test_the_token_is_the_models_own_or_the_nodes_and_in_no_text() -> None:
     made = decide(fleet(CHAT + node), on({SOURCE: Absent()}))
     (action,) = made.actions
     assert isinstance(action, Fetch)
-    assert (action.token, action.cache, action.limit) == (SecretRef(secret="shared"), "/big", 100 * GIB)
+    assert (action.token, action.cache, action.limit) == (Secret(secret="shared"), "/big", 100 * GIB)
     own = "env: {HF_TOKEN: {secret: mine}}\n"
     (action,) = decide(fleet(CHAT + own + node), on({SOURCE: Absent()})).actions
     assert isinstance(action, Fetch)
-    assert action.token == SecretRef(secret="mine")
+    assert action.token == Secret(secret="mine")
     plain = fleet(CHAT + "env: {HF_TOKEN: hf_canary}\n")
     assert "hf_canary" not in str(decide(plain, on({SOURCE: Absent()})))
 

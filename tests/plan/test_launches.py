@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from reconciler.model.answers import Launched
 from reconciler.model.container import Container
-from reconciler.model.fields import SecretRef
+from reconciler.model.secret import Secret
 from reconciler.plan.launches import launches
 from tests.plan.world import fleet, instance
 
@@ -13,7 +13,7 @@ ONE = instance(FLEET, "tiny/2", run=3)
 
 
 def test_a_launch_is_shown_with_its_secrets_by_name():
-    env = {"TOKEN": SecretRef(secret="hf-token"), "A": "b"}
+    env = {"TOKEN": Secret(secret="hf-token"), "A": "b"}
     container = Container(image="registry.example/img:1", shm=1)
     told = replace(ONE.launch, env=env, container=container, indices=(1,), port=9000, directory="/srv")
     (shown,) = launches({"tiny/2": replace(ONE, launch=told)})

@@ -24,6 +24,8 @@ SCREENS = {
 
 _SOON = 0.1
 """Seconds."""
+_WANTED = ("tui.view.foresee",)
+"""What is dear, and wanted by a screen once it is visited."""
 
 
 def kind(name: str) -> type[Place]:
@@ -58,6 +60,6 @@ def elsewhere(key: str) -> str:
 
 def read_ahead() -> None:
     """Read them all in a thread, so that nobody waits for it who visits one; what was drawn is written before that."""
-    ahead = threading.Timer(_SOON, lambda: [kind(name) for name in SCREENS])
+    ahead = threading.Timer(_SOON, lambda: [*map(kind, SCREENS), *map(importlib.import_module, _WANTED)])
     ahead.daemon = True
     ahead.start()

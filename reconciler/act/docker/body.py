@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from reconciler.model.container import Container
-from reconciler.model.kinds import SecretRef
 from reconciler.model.plan import Launch
+from reconciler.model.secret import Secret
 
 _OOM_SCORE = 500
 _LOG = {"Type": "json-file", "Config": {"max-size": "16m", "max-file": "2"}}
@@ -18,7 +18,7 @@ _LOG = {"Type": "json-file", "Config": {"max-size": "16m", "max-file": "2"}}
 def environment(launch: Launch, secrets: Mapping[str, str]) -> list[str]:
     """Its variables, secrets filled in."""
     return [
-        f"{key}={secrets[value.secret] if isinstance(value, SecretRef) else value}" for key, value in launch.env.items()
+        f"{key}={secrets[value.secret] if isinstance(value, Secret) else value}" for key, value in launch.env.items()
     ]
 
 

@@ -21,9 +21,9 @@ from reconciler.act.units.reach import unreadable
 from reconciler.act.units.slot import UnitSlot
 from reconciler.model.container import Unit
 from reconciler.model.errors import TerminalError, TransientError
-from reconciler.model.fields import SecretRef
 from reconciler.model.observation import Instance
 from reconciler.model.plan import Launch
+from reconciler.model.secret import Secret
 from reconciler.model.status import Reason
 
 LOOK = 5.0
@@ -184,9 +184,7 @@ class UnitRuntime:
         slot.listen()
         slot.begin(secrets)
         env = {key: value for key, value in spawn.scrubbed(dict(os.environ)).items() if key not in _OURS}
-        env |= {
-            key: secrets[value.secret] if isinstance(value, SecretRef) else value for key, value in launch.env.items()
-        }
+        env |= {key: secrets[value.secret] if isinstance(value, Secret) else value for key, value in launch.env.items()}
         try:
             program = spawn.program(launch.argv[0], env.get("PATH", os.defpath)) if launch.argv else ""
         except spawn.CannotRun as error:
