@@ -107,7 +107,7 @@ def resume(memory: Memory, fleet: Fleet, name: str) -> Order | Refused:
     if not override.paused and not override.stopped:
         return Order(memory=memory, says=f"{name} was neither paused nor stopped")
     resumed = replace(override, paused=False, stopped=False)
-    says = f"{name} goes on as its file says{not_yet(memory)}"
+    says = f"{name} goes on as {fleet.workloads[name].source} says{not_yet(memory)}"
     return Order(memory=_override(memory, name, resumed), says=says)
 
 
@@ -148,9 +148,10 @@ def scale(memory: Memory, fleet: Fleet, name: str, replicas: int | None) -> Orde
     changed = _override(memory, name, override)
     count = wanted(workload, changed, {}, present=0, now=0.0).count
     if override.replicas is None:
-        says = f"{name} runs as many replicas as its file says: {count}"
+        says = f"{name} runs as many replicas as {workload.source} says: {count}"
     else:
-        says = f"{name} will run {count} {'replica' if count == 1 else 'replicas'} until its file says another number"
+        some = f"{count} {'replica' if count == 1 else 'replicas'}"
+        says = f"{name} will run {some} until {workload.source} says another number"
     return Order(memory=changed, says=says + not_yet(memory))
 
 

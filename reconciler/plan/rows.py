@@ -142,7 +142,7 @@ def _note(override: Override | None, workload: Workload | None) -> str:
     if override.replicas is not None and override.declared == workload.replicas:
         fewest, most = workload.replicas
         declared = str(fewest) if fewest == most else f"{fewest}-{most}"
-        return f"scaled to {override.replicas} by command, its file says {declared}"
+        return f"scaled to {override.replicas} by command, {workload.source} says {declared}"
     return ""
 
 

@@ -83,6 +83,16 @@ def test_scaling_to_what_the_file_says_overrides_nothing() -> None:
     assert granted(orders.scale(Memory(), FLEET, "tiny", 1)) == Memory()
 
 
+def test_what_an_order_leaves_to_a_file_names_its_place() -> None:
+    more, again = orders.scale(Memory(), FLEET, "tiny", 2), orders.scale(Memory(), FLEET, "tiny", None)
+    stopped = granted(orders.stop(Memory(), FLEET, "tiny"))
+    assert [order.says for order in (more, again, orders.resume(stopped, FLEET, "tiny"))] == [
+        "tiny will run 2 replicas until fleet.d/tiny.yaml:1 says another number",
+        "tiny runs as many replicas as fleet.d/tiny.yaml:1 says: 1",
+        "tiny goes on as fleet.d/tiny.yaml:1 says",
+    ]
+
+
 def test_scale_is_bounded() -> None:
     refused = orders.scale(Memory(), FLEET, "tiny", 5000)
     assert isinstance(refused, orders.Refused)

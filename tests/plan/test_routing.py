@@ -153,7 +153,7 @@ CASES = (
         on=bare,
         memory=Memory(overrides={"chat": Override(replicas=0, declared=(1, 1))}),
         outlook="blocked",
-        why="scaled to 0 by command, its file says 1",
+        why="scaled to 0 by command, fleet.d/chat.yaml:1 says 1",
     ),
     Case(
         situation="it is paused, and nothing of it runs",

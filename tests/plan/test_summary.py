@@ -242,7 +242,7 @@ def test_what_runs_and_is_not_declared_has_a_row_too() -> None:
 def test_an_override_is_noted() -> None:
     on = machine(instance(fleet(TINY), "tiny/0"))
     for override, words in (
-        (Override(replicas=2, declared=(1, 1)), "scaled to 2 by command, its file says 1"),
+        (Override(replicas=2, declared=(1, 1)), "scaled to 2 by command, fleet.d/tiny.yaml:1 says 1"),
         (Override(stopped=True), "stopped by command"),
         (Override(paused=True), "paused by command"),
     ):

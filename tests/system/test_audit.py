@@ -29,7 +29,10 @@ def test_orders_are_on_record_over_kills_of_the_daemon_and_verified(box):
     assert (first["verb"], first["subject"], first["arguments"]) == ("scale", "one", {"replicas": 2})
     assert (first["user"], first["uid"]) == ("root" if os.getuid() == 0 else first["user"], os.getuid())
     assert first["pid"] not in (os.getpid(), asked, box.process.pid)
-    assert (outcome["of"], outcome["outcome"]) == (1, "one will run 2 replicas until its file says another number")
+    assert (outcome["of"], outcome["outcome"]) == (
+        1,
+        "one will run 2 replicas until fleet.d/one.yaml:1 says another number",
+    )
     assert (second["verb"], second["seq"]) == ("stop", 3)
     box.told("asked: stop one; ", "; audit 4:", subject="one")
     verified = box.cli("audit", "--verify")

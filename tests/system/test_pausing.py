@@ -112,7 +112,7 @@ def test_what_is_ordered_meanwhile_is_refused_or_kept_for_later(box):
         "holdfast: cannot restart tiny while the fleet is paused; `holdfast resume` first\n",
     )
     assert box.client.scale("tiny", 2) == (
-        "tiny will run 2 replicas until its file says another number, once the fleet is resumed"
+        "tiny will run 2 replicas until fleet.d/tiny.yaml:1 says another number, once the fleet is resumed"
     )
     eventually(lambda: waits(box, "tiny", "start tiny/1"), what="the second one is held back")
     assert box.pids() == before
