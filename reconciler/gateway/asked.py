@@ -97,8 +97,9 @@ def asked(body: Body, content_type: bytes, operation: Operation, query: bytes = 
 def _of_json(content: Content, operation: Operation, in_query: str | None) -> Asked | Refusal:
     try:
         fields = _decode(content)
-        _check_text(content)
-        _check_once(content)
+        if not (type(content) is bytes and content.isascii() and _is_once(content)):
+            _check_text(content)
+            _check_once(content)
     except RecursionError:
         return _unreadable("it is nested too deeply")
     except UnicodeDecodeError as error:
@@ -161,9 +162,14 @@ def _check_text(content: Content) -> None:
             raise
 
 
+def _is_once(content: bytes) -> bool:
+    """Whether `model` can stand in it once only."""
+    return content.count(_TOKEN) < 2 and not (b"\\" in content and _ESCAPED in content)
+
+
 def _check_once(content: Content) -> None:
     """Raise ValueError where `model` is given twice: of two readers each could take another."""
-    if isinstance(content, bytes) and content.count(_TOKEN) < 2 and not (b"\\" in content and _ESCAPED in content):
+    if isinstance(content, bytes) and _is_once(content):
         return
     if sum(member.key == "model" for member in members(content)) > 1:
         raise ValueError("`model` is given twice")

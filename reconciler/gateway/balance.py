@@ -31,7 +31,7 @@ def choose(
         return live if live.out_until <= now and name in live.names and live not in tried else None
     if not lives:
         return None
-    best, least, oldest = None, 0.0, min([live.since for live in lives])
+    best, least = None, 0.0
     if prefix is not None:
         able = [live for live in lives if live.out_until <= now and name in live.names and live not in tried]
         if able and (known := _knows(able, board, prefix)) is not None:
@@ -40,7 +40,7 @@ def choose(
         if live.out_until > now or name not in live.names or live in tried:
             continue
         load = board.total(live.row) + live.queue
-        if live.since > oldest and now - live.since < SLOW_START:
+        if now - live.since < SLOW_START and live.since > min(other.since for other in lives):
             load = (load + 1) / (_FIRST + (1 - _FIRST) * (now - live.since) / SLOW_START) - 1
         # equals take turns: the one that was chosen longest ago is next
         if best is None or load < least or (load == least and live.turn < best.turn):

@@ -1,14 +1,20 @@
 """Who is to answer a request: the model that has its name, the best of its instances, or one that is waited for."""
 
 from abc import abstractmethod
+from typing import TYPE_CHECKING
 
 from reconciler.gateway.asked import Asked, prefix_key
 from reconciler.gateway.balance import choose
 from reconciler.gateway.body import Body
+from reconciler.gateway.paths import Operation
 from reconciler.gateway.places import Entry, Live
 from reconciler.gateway.refusal import Refusal, no_answer, unavailable, unknown_model
 from reconciler.gateway.relay import Relay
 from reconciler.model.routing import Grant, Site
+
+if TYPE_CHECKING:
+    from reconciler.gateway.core import Core
+    from reconciler.gateway.server import Connection
 
 PATIENCE = 10.0
 """Seconds after which a stream that waits is told so, and again."""
@@ -21,35 +27,51 @@ NEWS = 5.0
 class Errand(Relay):
     """The half of a request that looks for who is to answer it."""
 
-    grant: Grant | None = None
-    site: Site | None = None
-    body: Body
-    ask: Asked
-    goal: str = ""
-    """The model that is to answer, by a name that its client may know: the one it gave, or that of a fallback."""
-    entry: Entry | None = None
-    called: str = ""
-    """What the instance that was chosen calls the model, as the table said then."""
-    turn: tuple[int, int] = (0, 0)
-    """Its place among those that wait: the greater priority first, then who came first."""
-    waits_since: float = 0.0
-    """0 while it does not wait."""
-    deaths: int = 0
-    """Instances that ended while they worked on it."""
-    died: float = 0.0
-    """When the last of them did."""
-    _told: float = 0.0
-    """When the client was last told that it waits."""
-    _wrong: str = ""
-    """What went wrong last, for a person."""
+    __slots__ = (
+        "_told",
+        "_wrong",
+        "ask",
+        "body",
+        "called",
+        "deaths",
+        "died",
+        "entry",
+        "goal",
+        "grant",
+        "site",
+        "tried",
+        "turn",
+        "waits_since",
+    )
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, core: "Core", connection: "Connection", operation: Operation, now: float) -> None:
+        Relay.__init__(self, core, connection, operation, now)
+        self.grant: Grant | None = None
+        self.site: Site | None = None
+        self.body: Body
+        self.ask: Asked
+        self.goal = ""
+        """The model that is to answer, by a name that its client may know: the one it gave, or that of a fallback."""
+        self.entry: Entry | None = None
+        self.called = ""
+        """What the instance that was chosen calls the model, as the table said then."""
+        self.turn = (0, 0)
+        """Its place among those that wait: the greater priority first, then who came first."""
+        self.waits_since = 0.0
+        """0 while it does not wait."""
+        self.deaths = 0
+        """Instances that ended while they worked on it."""
+        self.died = 0.0
+        """When the last of them did."""
+        self._told = 0.0
+        """When the client was last told that it waits."""
+        self._wrong = ""
+        """What went wrong last, for a person."""
         self.tried: list[Live] = []
         """Those that had it, and gave no answer."""
 
     @abstractmethod
-    def _ask(self, live: Live, *, anew: bool = False) -> None:
+    def _ask(self, live: Live, now: float, *, anew: bool = False) -> None:
         """Give it to this instance; `anew`: on a connection that nothing was asked on before."""
 
     @abstractmethod
@@ -68,14 +90,14 @@ class Errand(Relay):
         if entry is None:
             return
         prefix = prefix_key(self.body) if entry.served.affinity == "prefix" else None
-        live = None
+        live, now = None, core.now()
         if self.deaths < DEATHS:
-            live = choose(entry.places, self.goal, core.board, core.now(), tried=self.tried, prefix=prefix)
+            live = choose(entry.places, self.goal, core.board, now, tried=self.tried, prefix=prefix)
         if live is None:
             self._stand(entry)
         else:
             self.called = live.known_as.get(self.goal, self.goal)
-            self._ask(live)
+            self._ask(live, now)
 
     def _looked_up(self, entry: Entry) -> Entry | None:
         """The model that is to answer now; None where there is none, as the client is told."""

@@ -26,22 +26,21 @@ _UNAVAILABLE = frozenset({502, 503, 504})
 class Exchange(Errand):
     """A request, from its head on."""
 
-    query: bytes = b""
-    media: bytes = b""
-    """Content type of what the client sends."""
-    refusal: Refusal | None = None
-    """Why it will not be answered, known before its body."""
-    live: Live | None = None
-    """Who works on it."""
-    upstream: Upstream | None = None
-    connecting: asyncio.Task[None] | None = None
-    _stale: Live | None = None
-    """Whose kept connection turned out to be closed."""
-    edited: tuple[str, Body | Edited | Refusal] | None = None
+    __slots__ = ("_stale", "connecting", "edited", "forwarded", "live", "media", "query", "refusal", "upstream")
 
     def __init__(self, core: "Core", connection: "Connection", operation: Operation, now: float) -> None:
-        super().__init__()
-        self.core, self.connection, self.operation, self.began = core, connection, operation, now
+        Errand.__init__(self, core, connection, operation, now)
+        self.query = self.media = b""
+        """Of what the client sends: behind its path, and the content type."""
+        self.refusal: Refusal | None = None
+        """Why it will not be answered, known before its body."""
+        self.live: Live | None = None
+        """Who works on it."""
+        self.upstream: Upstream | None = None
+        self.connecting: asyncio.Task[None] | None = None
+        self._stale: Live | None = None
+        """Whose kept connection turned out to be closed."""
+        self.edited: tuple[str, Body | Edited | Refusal] | None = None
         self.forwarded: list[bytes] = []
         """Headers that an instance gets, each with its line's end."""
 
@@ -77,7 +76,7 @@ class Exchange(Errand):
         self.strips = ask.stream and not ask.wants_usage and self.operation.usage == "openai"
         return None
 
-    def _ask(self, live: Live, *, anew: bool = False) -> None:
+    def _ask(self, live: Live, now: float, *, anew: bool = False) -> None:
         """Give it to this instance; `anew`: on a connection that nothing was asked on before."""
         core = self.core
         if self.waits_since:
@@ -88,7 +87,7 @@ class Exchange(Errand):
         core.asked += 1
         live.turn = core.asked
         core.stirred = True
-        self.moved = core.now()
+        self.moved = now
         core.active.add(self)
         if live.idle and not anew:
             upstream = live.idle.pop()
@@ -110,12 +109,11 @@ class Exchange(Errand):
             return
         operation = self.operation
         path = operation.path if operation.model_in != "path" else operation.sent(name)
-        lines = b"".join(self.forwarded)
-        head = b"%bcontent-length: %d\r\n%b\r\n" % (live.heads.get(path) or live.head(path), body.size, lines)
+        first, length = live.heads.get(path) or live.head(path), b"content-length: %d\r\n" % body.size
         if body.size <= SMALL:
-            upstream.send(head + body.content[:], None)
+            upstream.transport.write(b"".join((first, length, *self.forwarded, b"\r\n", body.content)))
         else:
-            upstream.send(head, body.pieces())
+            upstream.send(b"".join((first, length, *self.forwarded, b"\r\n")), body.pieces())
 
     def _outgoing(self) -> tuple[str, Body | Edited | Refusal]:
         """The model's name, and what this instance gets: the client's own bytes, unless it must be told otherwise."""
@@ -152,7 +150,7 @@ class Exchange(Errand):
             self.forget()
             self._release()
             self._stale = live
-            self._ask(live, anew=True)
+            self._ask(live, self.core.now(), anew=True)
         else:
             self._cut(live, why)
 
@@ -192,7 +190,8 @@ class Exchange(Errand):
     def whole(self, upstream: Upstream, content: bytes, lines: list[bytes]) -> None:
         """A good answer is there, all of it."""
         self.upstream = None
-        upstream.live.answered()
+        if upstream.live.failures:
+            upstream.live.answered()
         self.status, self.pieces = 200, 1
         self.pass_held(content, lines)
         upstream.rest()
@@ -289,11 +288,13 @@ class Exchange(Errand):
         if self.over:
             return
         self.over = True
-        self._let_go()
+        if self.upstream is not None or self.connecting is not None:
+            self._let_go()
         if self.waits_since:
             self.core.waits.leave(self)
         self._release()
-        self.count_stream()
+        if self.streamed:
+            self.count_stream()
         for ticket in self.tickets:
             ticket.spend(self.prompt, self.written)
             ticket.done()

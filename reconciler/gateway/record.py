@@ -3,12 +3,9 @@
 from dataclasses import dataclass
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Record:
-    """One request. Filled while it goes on; times in seconds of CLOCK_MONOTONIC, NaN where it did not come to that.
-
-    The defaults are attributes of the class, so a request costs only what is known of it.
-    """
+    """One request. Filled while it goes on; times in seconds of CLOCK_MONOTONIC, NaN where it did not come to that."""
 
     began: float = float("nan")
     """When its head was read."""

@@ -26,36 +26,55 @@ connection ends."""
 
 
 class Relay(Record, ABC):
-    """The half of a request that looks at its client. What is not set in the beginning is an attribute of the class."""
+    """The half of a request that looks at its client. Slots: each request pays for every look at an attribute."""
 
-    id_line: bytes = b""
-    """The header with its id."""
-    core: "Core"
-    connection: "Connection"
-    operation: Operation
-    keep: bool = True
-    """Whether the connection may be used again."""
-    chunks: bool = True
-    """Whether the client understands chunks: HTTP/1.1."""
-    tickets: tuple[Ticket, ...] = ()
-    """What let it in: the first tells its client of limits."""
-    strips: bool = False
-    """Whether the engine was asked for its usage, and the client did not ask."""
-    fell_back: bool = False
-    """Whether another model answers than the one that was asked for."""
-    begun: bool = False
-    """Whether the head of the answer was made."""
-    passed: bool = False
-    """Whether anything of an instance's answer was passed on."""
-    over: bool = False
-    moved: float = 0.0
-    """When something came of its instance, or that was asked."""
-    _passing: Passing = "held"
-    _usage: Stream | None = None
-    _tail: bytes = b""
-    _size: int = 0
+    __slots__ = (
+        "_out",
+        "_passing",
+        "_size",
+        "_tail",
+        "_usage",
+        "begun",
+        "chunks",
+        "connection",
+        "core",
+        "fell_back",
+        "id_line",
+        "keep",
+        "moved",
+        "operation",
+        "over",
+        "passed",
+        "strips",
+        "tickets",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, core: "Core", connection: "Connection", operation: Operation, now: float) -> None:
+        Record.__init__(self, now)
+        self.core, self.connection, self.operation = core, connection, operation
+        self.id_line = b""
+        """The header with its id."""
+        self.keep = True
+        """Whether the connection may be used again."""
+        self.chunks = True
+        """Whether the client understands chunks: HTTP/1.1."""
+        self.tickets: tuple[Ticket, ...] = ()
+        """What let it in: the first tells its client of limits."""
+        self.strips = False
+        """Whether the engine was asked for its usage, and the client did not ask."""
+        self.fell_back = False
+        """Whether another model answers than the one that was asked for."""
+        self.begun = False
+        """Whether the head of the answer was made."""
+        self.passed = False
+        """Whether anything of an instance's answer was passed on."""
+        self.over = False
+        self.moved = 0.0
+        """When something came of its instance, or that was asked."""
+        self._passing: Passing = "held"
+        self._usage: Stream | None = None
+        self._tail = b""
+        self._size = 0
         self._out: list[bytes] = []
 
     @abstractmethod

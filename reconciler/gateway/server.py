@@ -357,10 +357,11 @@ class Connection(asyncio.Protocol):
             # not at once: a long row of requests would be a deep stack
             self._core.loop.call_soon(self._next)
         else:
-            self._continue()
+            if self._expects:
+                self._continue()
             front = self._core.front
             patience = front.head_timeout if self._heading else self._core.idle_timeout
-            self.deadline = self._core.now() + (front.body_timeout if self._reading is not None else patience)
+            self.deadline = exchange.ended + (front.body_timeout if self._reading is not None else patience)
 
     def _say_farewell(self) -> None:
         """Let the client read why before the connection ends: what it still sends would otherwise reset it."""
@@ -369,10 +370,6 @@ class Connection(asyncio.Protocol):
             self.deadline = self._core.now() + LINGER
         else:
             self.transport.close()
-
-    def write(self, data: bytes) -> None:
-        """Send some of an answer."""
-        self.transport.write(data)
 
     def late(self) -> None:
         """Its deadline has passed."""

@@ -125,12 +125,11 @@ class Upstream(asyncio.Protocol):
         """Whether its parser stands between two chunks: of any body, and of a stream's after the last read."""
         self._size = 0
 
-    def send(self, head: bytes, pieces: Iterator[bytes] | None) -> None:
-        """Send a request: its head with as much of its body as is at hand, then the rest as fast as it is taken."""
+    def send(self, head: bytes, pieces: Iterator[bytes]) -> None:
+        """Send a request: its head, then its body as fast as it is taken."""
         self.transport.write(head)
-        if pieces is not None:
-            self._pieces = pieces
-            self._pump()
+        self._pieces = pieces
+        self._pump()
 
     def _pump(self) -> None:
         if self._pieces is None:
@@ -181,7 +180,8 @@ class Upstream(asyncio.Protocol):
         elif not self._headed:
             known = self.live.answer
             if known is not None and not self._size and not self._interim and (start := known.template.body(data)):
-                self._take_known(known, exchange, data[start:])
+                self._ended = self.keep = True
+                exchange.whole(self, data[start:], known.lines)
                 return
             self._size += len(data)
         try:
@@ -196,18 +196,13 @@ class Upstream(asyncio.Protocol):
         if self._ended:
             if self._size == len(data) and self.keep and self.status == 200 and exchange.holds:
                 found = template(data)
-                self.live.answer = KnownAnswer(found, self.lines) if found is not None else None
+                self.live.answer = KnownAnswer(found, [b"".join(self.lines)]) if found is not None else None
             exchange.complete()
         elif not self._headed and self._size > _HEAD:
             self._fail("the head of its answer is too long")
         else:
             exchange.flush()
             self._between = self._chunk_ended and data.endswith(b"\r\n") and self.media.startswith(b"text/event-stream")
-
-    def _take_known(self, known: KnownAnswer, exchange: "Exchange", content: bytes) -> None:
-        """A whole answer with a head that is known."""
-        self._ended = self.keep = True
-        exchange.whole(self, content, known.lines)
 
     def eof_received(self) -> None:
         return None

@@ -53,6 +53,7 @@ class _Object(msgspec.Struct):
 
 
 _decode = msgspec.json.Decoder(_Object).decode
+_decode_answer = msgspec.json.Decoder(_Within).decode
 _decode_usage = msgspec.json.Decoder(_Usage).decode
 
 _WRITTEN = re.compile(rb'"usage"[ \t\r\n]*:[ \t\r\n]*(\{(?:[^{}]++|\{[^{}]*+\})*+\})')
@@ -81,7 +82,7 @@ def of_answer(content: bytes, kind: Usage) -> Tokens | None:
     if kind == "native":
         return _of_native(content)
     try:
-        usage = _decode(content).usage
+        usage = _decode_answer(content).usage
     except (ValueError, RecursionError):
         return _of_tail(content)
     return usage.tokens() if usage is not None else None
