@@ -46,6 +46,8 @@ _PACE = 0.1
 _TURN = 0.0005
 """Seconds for which a thread may run while others wait, a tenth of what Python lets it: who reads an answer waits for a
 turn with each part of it, and what is drawn meanwhile is to have it."""
+_CALM, _NEXT = 0.1, 0.02
+"""Seconds without a key after which a place is put together ahead, and between two of them."""
 _HOME = "Fleet"
 _TABS = frozenset(title for _, title in PLACES)
 
@@ -94,7 +96,7 @@ class Dashboard(App[None]):
         self.theme = ANSI.name if self.no_color else theme
         self.links = {name: Link(name, client, self.wake, every=every) for name, client in clients.items()}
         self.world = self._look()
-        self._drawn = 0.0
+        self._drawn = self._pressed = 0.0
         self._useful = False
         self.leaving = Leaving()
         self._unsaid: Callable[[], None] | None = None
@@ -150,7 +152,7 @@ class Dashboard(App[None]):
         self.world = self._look()
         if not self._useful and any(machine.status is not None for machine in self.world.machines.values()):
             self._useful = True
-            self.call_after_refresh(index.read_ahead)
+            self.call_after_refresh(index.read_ahead, lambda: self.call_later(self._prepare))
         for screen in reversed(self.screen_stack):
             if isinstance(screen, Place):
                 screen.draw()
@@ -196,6 +198,7 @@ class Dashboard(App[None]):
         here is answered by why.
         """
         if isinstance(event, Key) and not event.is_forwarded:
+            self._pressed = time.monotonic()
             writes = self.focused is not None and self.focused.check_consume_key("a", "a")
             for first in () if writes else (True, False):
                 if await self._check_bindings(event.key, priority=first):
@@ -258,6 +261,16 @@ class Dashboard(App[None]):
             self._places[place] = index.made(place)
             self.install_screen(self._places[place], place)  # pyright: ignore[reportUnknownMemberType]
         return self._places[place]
+
+    def _prepare(self) -> None:
+        """Put together the next place that nobody has visited yet, so that nobody waits for it; after a key, later."""
+        ahead = next((title for _, title in PLACES if title not in self._places), None)
+        if ahead is None or not self.is_running:
+            return
+        if time.monotonic() > self._pressed + _CALM:
+            self._place(ahead).ahead()
+            self._register(self, self._place(ahead))  # pyright: ignore[reportUnknownMemberType]
+        self.set_timer(_NEXT, self._prepare)
 
     def action_visit(self, place: str) -> None:
         """By a key."""

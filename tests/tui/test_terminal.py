@@ -9,8 +9,10 @@ from textual.events import Resize
 from textual.geometry import Size
 
 from reconciler.client import Client
+from tests.eventually import eventually_async
 from tests.tui import worlds
 from tests.tui.watched import Watched, looked, watched
+from tui.screens.place import PLACES
 
 
 def app() -> Watched:
@@ -70,6 +72,22 @@ async def test_a_screen_that_was_left_wears_the_theme_that_was_put_on_since():
         await pilot.press("4", "t", "1")
         await looked(made, pilot)
         assert made.terminal.cells == light
+
+
+@pytest.mark.parametrize("key", "2345")
+async def test_a_place_that_was_put_together_ahead_wears_the_theme_that_was_put_on_since(key):
+    cells: list[object] = []
+    for ahead in (True, False):
+        made = app()
+        async with watched(made, (100, 30)) as pilot:
+            await looked(made, pilot)
+            if ahead:
+                made._prepare()
+                await eventually_async(lambda made=made: len(made._places) == len(PLACES), what="places")
+            await pilot.press("t", key)
+            await looked(made, pilot)
+            cells.append(deepcopy(made.terminal.cells))
+    assert cells[0] == cells[1]
 
 
 async def test_a_thread_that_dies_is_seen():

@@ -180,7 +180,7 @@ class Chat(Place):
             return  # left before it was put together
         models, filter_, talk = self.query_one("#models"), self.query_one(Filter), self.query_one("#talk", Canvas)
         models.display = not self._key
-        filter_.display = not self._key and bool(filter_.text)
+        filter_.display = not self._key and bool(self._looked_for)
         talk.display = self.query_one(Draft).display = bool(self._key)
         talk.action_end(1)
         (self.query_one(Draft) if self._key else models).focus()

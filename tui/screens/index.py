@@ -22,7 +22,7 @@ SCREENS = {
 }
 
 
-_SOON = 0.1
+_SOON = 0.05
 """Seconds."""
 _WANTED = ("tui.view.foresee",)
 """What is dear, and wanted by a screen once it is visited."""
@@ -58,8 +58,21 @@ def elsewhere(key: str) -> str:
     return f"{shown} is a key of {', '.join(ways[name] for name in found)}{does}"
 
 
-def read_ahead() -> None:
-    """Read them all in a thread, so that nobody waits for it who visits one; what was drawn is written before that."""
-    ahead = threading.Timer(_SOON, lambda: [*map(kind, SCREENS), *map(importlib.import_module, _WANTED)])
+def read_ahead(then: Callable[[], object]) -> None:
+    """Read them all in a thread, so that nobody waits for it who visits one; what was drawn is written before that.
+
+    `then` is called in that thread once the places are read.
+    """
+
+    def read() -> None:
+        for _, title in PLACES:
+            kind(title)
+        then()
+        for name in SCREENS:
+            kind(name)
+        for name in _WANTED:
+            importlib.import_module(name)
+
+    ahead = threading.Timer(_SOON, read)
     ahead.daemon = True
     ahead.start()

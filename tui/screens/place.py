@@ -100,7 +100,7 @@ class Place(Screen[None]):
     def __init__(self) -> None:
         super().__init__()
         self._wears: object = None
-        """What its styles were worked out for."""
+        """What its styles were worked out for: see `_wear`."""
 
     def compose(self) -> ComposeResult:
         """Header, body, keys."""
@@ -138,9 +138,11 @@ class Place(Screen[None]):
         return cast("Board", self.app)  # pyright: ignore[reportUnknownMemberType]  Textual leaves it open
 
     def draw(self) -> None:
-        """All of it again; only what differs reaches the terminal."""
+        """All of it again; only what differs reaches the terminal. Nothing where nobody looks."""
         if not (self.board.is_running and self.is_mounted and self.children and self.size.width):
             return  # not yet, or no more
+        if self not in self._app.screen_stack:
+            return  # it was put together ahead
         columns, lines = self.size
         small = columns < LEAST[0] or lines < LEAST[1]
         self.set_class(small, "-small")
@@ -176,12 +178,22 @@ class Place(Screen[None]):
                 shown.append((binding.key, key, binding.description))
         self.query_one(Keys).show(tuple(dict.fromkeys(shown)))
 
+    @property
+    def _app(self) -> App[object]:
+        return self.app  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  Textual leaves it open
+
+    def _wear(self) -> object:
+        """What its styles are worked out for."""
+        return self._app._css_update_count, self._app.app_focus  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+    def ahead(self) -> None:
+        """It is put together now, and it may be a while until somebody looks."""
+        self._wears = self._wear()
+
     def on_screen_resume(self, event: ScreenResume) -> None:
         """It is looked at again. All its styles are worked out anew only where they may differ."""
-        app = cast("App[object]", self.app)  # pyright: ignore[reportUnknownMemberType]  Textual leaves it open
-        wears = (app._css_update_count, app.app_focus)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-        event.refresh_styles = self._wears not in (None, wears)  # for what is mounted they were just worked out
-        self._wears = wears
+        before, self._wears = self._wears, self._wear()
+        event.refresh_styles = before not in (None, self._wears)  # for what is mounted they were just worked out
         self.board.draw()
 
     def on_resize(self, _event: Resize) -> None:

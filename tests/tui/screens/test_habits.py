@@ -88,6 +88,14 @@ async def on(app: Dashboard, screen: type) -> None:
     )
 
 
+async def ahead(app: Dashboard) -> None:
+    """Every place is there, though nobody has visited it."""
+    await eventually_async(
+        lambda: len(app._places) == len(PLACES) and all(each.is_mounted for each in app._places.values()),
+        what="places that are put together ahead",
+    )
+
+
 def toasts(app: Dashboard) -> list[str]:
     return [each.message for each in app._notifications]
 
@@ -452,6 +460,47 @@ async def test_the_dashboard_may_be_left_in_the_moment_a_screen_opens(daemon, sc
                 await asyncio.sleep(0)
             app.exit()
         assert app.return_code == 0
+
+
+async def test_places_are_put_together_ahead_and_nothing_is_drawn_or_asked_for_them(daemon):
+    async with shown(daemon) as (app, _, _):
+        await ahead(app)
+        places = [screen for title, screen in app._places.items() if title != "Fleet"]
+        assert not any(canvas.picture.lines for screen in places for canvas in screen.query(Canvas))
+        assert "/plan" not in daemon.seen
+
+
+async def test_no_place_is_put_together_while_keys_are_pressed(daemon, monkeypatch):
+    monkeypatch.setattr("tui.app._CALM", 1e9)
+    async with shown(daemon) as (app, pilot, _):
+        await pilot.press("j")
+        app._prepare()
+        await pilot.pause()
+        assert [*app._places] == ["Fleet"]
+
+
+@pytest.mark.parametrize("place", [title for _, title in PLACES[1:]])
+async def test_the_dashboard_may_be_left_in_the_moment_a_place_is_put_together_ahead(daemon, place):
+    for turns in range(3):
+        async with shown(daemon) as (app, _, _):
+            app._register(app, app._place(place))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            app.exit()
+            app._prepare()  # it may be its turn in just that moment
+        assert app.return_code == 0
+
+
+@pytest.mark.parametrize("place", [title for _, title in PLACES[1:]])
+async def test_a_place_may_be_visited_in_the_moment_it_is_put_together_ahead(daemon, place):
+    for turns in range(3):
+        async with shown(daemon) as (app, _, _):
+            app._register(app, app._place(place))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            app.visit(place)
+            await eventually_async(lambda: app.screen.place == place and app.screen.is_mounted)
+            await eventually_async(lambda: app.screen.query_one("#header", Canvas).picture.lines)
 
 
 # -- everything by name
