@@ -94,6 +94,7 @@ class Dashboard(App[None]):
         for each in THEMES:
             self.register_theme(each)
         self.theme = ANSI.name if self.no_color else theme
+        self.stylesheet.set_variables(self.get_css_variables())  # before anything is parsed
         self.links = {name: Link(name, client, self.wake, every=every) for name, client in clients.items()}
         self.world = self._look()
         self._drawn = self._pressed = 0.0
@@ -107,6 +108,11 @@ class Dashboard(App[None]):
         """What it is drawn on; a terminal is read in our way."""
         found = super().get_driver_class()
         return Driver if found is LinuxDriver else found
+
+    def refresh_css(self, animate: bool = True) -> None:
+        """Not at the start: Textual would parse all of it a second time, for a screen that nobody sees."""
+        if self._is_mounted:
+            super().refresh_css(animate)
 
     # -- what it knows
 

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from typing import NoReturn
@@ -14,8 +15,9 @@ SUPPRESS = argparse.SUPPRESS
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """What was typed; its `does` names the verb's function. Exits with 2 and usage where it is wrong."""
-    parser = _parser()
-    chosen, unknown = parser.parse_known_args(arguments)
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    parser = _parser(typed[0] if typed else "")
+    chosen, unknown = parser.parse_known_args(typed)
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     if "does" not in chosen:
@@ -31,7 +33,8 @@ class _Parser(argparse.ArgumentParser):
         super().error(f"{message[: typed.end(1) + 1]}; did you mean {near[0]}?" if typed and near else message)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(verb: str = "") -> argparse.ArgumentParser:
+    """Of that verb alone, where it is one: the others take as long as a short command."""
     places = _Parser(add_help=False)
     group = places.add_argument_group("where")
     group.add_argument("--fleet", metavar="DIR", default=SUPPRESS, help="the fleet's directory (HOLDFAST_FLEET)")
@@ -54,14 +57,13 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(metavar="VERB", title="verbs")
     made: dict[str, _Parser] = {}
     groups = {"": verbs}
-    for name, does, tells, add in _VERBS:
+    for name, does, tells, add in [each for each in _VERBS if each[0].split()[0] == verb] or _VERBS:
         noun, _, act = name.rpartition(" ")
         if noun not in groups:
             groups[noun] = made[noun].add_subparsers(metavar="VERB", title="verbs")
-        verb = groups[noun].add_parser(act, help=tells, description=tells, parents=[places], allow_abbrev=False)
-        verb.set_defaults(does=does, verb=name)
-        add(verb)
-        made[name] = verb
+        made[name] = groups[noun].add_parser(act, help=tells, description=tells, parents=[places], allow_abbrev=False)
+        made[name].set_defaults(does=does, verb=name)
+        add(made[name])
     return parser
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from reconciler.cli.parser import parse
+from reconciler.cli.parser import _VERBS, _parser, parse
 from reconciler.model.source import Problem
 from reconciler.model.status import Condition, Reason
 from tests.api.daemon import GPUS, event, status, workload
@@ -365,3 +365,14 @@ def test_a_terminal_is_drawn_on_in_place_and_in_colour(recorder, socket, environ
         os.close(mine)
     assert b"\x1b[32m\xe2\x97\x8f ready\x1b[0m" in shown
     assert b"\x1b[4A\r" in shown
+
+
+@pytest.mark.parametrize("verb", [entry[0] for entry in _VERBS])
+def test_a_verb_is_understood_alone_as_among_all(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those that were not typed are not made: that takes as long as a short command."""
+    told: list[str] = []
+    for parser in (_parser(verb.split(maxsplit=1)[0]), _parser()):
+        with pytest.raises(SystemExit):
+            parser.parse_args([*verb.split(), "--help"])
+        told.append(capsys.readouterr().out)
+    assert told[0] == told[1]

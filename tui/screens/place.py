@@ -194,6 +194,7 @@ class Place(Screen[None]):
         """It is looked at again. All its styles are worked out anew only where they may differ."""
         before, self._wears = self._wears, self._wear()
         event.refresh_styles = before not in (None, self._wears)  # for what is mounted they were just worked out
+        self._css_update_count = self._app._css_update_count  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  else all is parsed again
         self.board.draw()
 
     def on_resize(self, _event: Resize) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import replace
 
 import pytest
+from textual.css.stylesheet import Stylesheet
 from textual.events import Key
 from textual.widgets import Input
 from textual.widgets._toast import Toast, ToastRack
@@ -468,6 +469,19 @@ async def test_places_are_put_together_ahead_and_nothing_is_drawn_or_asked_for_t
         places = [screen for title, screen in app._places.items() if title != "Fleet"]
         assert not any(canvas.picture.lines for screen in places for canvas in screen.query(Canvas))
         assert "/plan" not in daemon.seen
+
+
+async def test_styles_are_parsed_once_and_not_again_on_the_way_back(daemon, monkeypatch):
+    again: list[bool] = []
+    monkeypatch.setattr(Stylesheet, "reparse", lambda _: again.append(True))
+    async with shown(daemon) as (app, pilot, _):
+        await pilot.press("question_mark")
+        await on(app, Help)
+        await pilot.press("escape")
+        await on(app, Fleet)
+        assert again == []
+        app.theme = "light"
+        await eventually_async(lambda: again, what="a theme is parsed")
 
 
 async def test_no_place_is_put_together_while_keys_are_pressed(daemon, monkeypatch):
