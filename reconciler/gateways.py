@@ -2,6 +2,8 @@
 
 A slot that drains is exposed until every gateway goes by a table in which it does: then none of them sends it anything
 new, and only what it works on is left to wait for. The same holds of one name of a slot: an adapter that is detached.
+
+A gateway that falls silent is not known to be gone: its workers may serve on by the table that they have (D103).
 """
 
 import asyncio
@@ -12,7 +14,7 @@ from dataclasses import dataclass, field, replace
 
 from reconciler.model.fleet import Fleet, Workload
 from reconciler.model.observation import NOBODY, Demand, Observation, Unknown, Wish
-from reconciler.model.routing import LAPSE, Report, Table, Wanted, together
+from reconciler.model.routing import ENDED, LAPSE, Report, Table, Wanted, together
 from reconciler.model.slots import split_slot
 from reconciler.model.status import GatewayStatus, Reason, Status
 from reconciler.plan.happenings import Happening
@@ -23,8 +25,8 @@ HOLD = 3.0
 """Seconds for which the first table is held back while not everything was seen: nobody is told that engines are gone
 which another daemon had told them of."""
 FOUND = 6.0
-"""Seconds in which gateways that told the daemon before have found this one: until then nobody says which engines they
-send requests to."""
+"""Seconds in which all gateways that told the daemon before have found this one: until then nobody says which engines
+they send requests to, as it is not known how many there were."""
 SOON = 1.0
 """Seconds after which the planner hears that other numbers of requests are worked on. Of what waits, and of who is busy
 at all, it hears at once."""
@@ -33,8 +35,10 @@ _GONE = Happening(
     severity="error",
     subject="gateway",
     reason=Reason.Lost,
-    message=f"the gateway is gone: not a word of it for {LAPSE:.0f} s; what clients want is not known until it is back",
+    message=f"the gateway is gone: not a word of it for {LAPSE:.0f} s; what clients want is not known until it is "
+    "back, and what it may use drains for as long as is declared",
 )
+_ENDED = Happening(severity="info", subject="gateway", reason=Reason.Stopping, message="the gateway has ended")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +70,8 @@ class Gateways:
     _stirred: asyncio.Event = field(default_factory=asyncio.Event)
     """Set, and another, with each table and each report."""
     _heard: dict[str, _Heard] = field(default_factory=dict[str, _Heard])
+    _silent: dict[str, Report] = field(default_factory=dict[str, Report])
+    """What was last heard of those whose workers may go on without a word."""
     _draining: tuple[str, ...] = ()
     """Slots that the planner lets go."""
     _told: Demand = field(default_factory=dict[str, Wish])
@@ -80,7 +86,7 @@ class Gateways:
         asyncio.get_running_loop().call_at(self._until, self.wake)
 
     def _awaits(self) -> bool:
-        return not self._heard and asyncio.get_running_loop().time() < self._until
+        return asyncio.get_running_loop().time() < self._until
 
     def look(self, fleet: Fleet, observation: Observation, status: Status) -> None:
         """Take in how things are after a pass."""
@@ -127,6 +133,10 @@ class Gateways:
         before, known = self._told, self._heard.get(report.gateway)
         if known is not None:
             known.lapses.cancel()
+        self._silent.pop(report.gateway, None)
+        if report.seen == ENDED:
+            self._leave(report.gateway)
+            return
         lapses = running.call_later(LAPSE, self._lapse, report.gateway)
         self._heard[report.gateway] = _Heard(report=report, at=running.time(), lapses=lapses)
         self._stir()
@@ -138,11 +148,26 @@ class Gateways:
         elif self._later is None and self._numbers(before) != self._numbers(after):
             self._later = running.call_later(SOON, self._wake_later)
 
+    def _leave(self, gateway: str) -> None:
+        if self._heard.pop(gateway, None) is not None:
+            self.tell(_ENDED)
+        self._stir()
+        self.wake()
+
     def _lapse(self, gateway: str) -> None:
-        del self._heard[gateway]
+        """Believe nothing of what it told, but what its workers may go on with."""
+        report = self._silent[gateway] = self._heard.pop(gateway).report
+        # where the master is dead, its workers end within that time
+        asyncio.get_running_loop().call_later(self._routed.table.front.drain, self._forget, gateway, report)
         self._stir()
         self.tell(_GONE)
         self.wake()
+
+    def _forget(self, gateway: str, report: Report) -> None:
+        if self._silent.get(gateway) is report:
+            del self._silent[gateway]
+            self._stir()
+            self.wake()
 
     def _wake_later(self) -> None:
         self._later = None
@@ -162,9 +187,9 @@ class Gateways:
         return {name: wish.working for name, wish in self._varying(demand).items()}
 
     def demand(self, draining: Iterable[str]) -> Demand:
-        """What clients want; nothing where no gateway tells. `draining`: slots that are being let go."""
+        """What clients want; nothing where there is no gateway. `draining`: slots that are being let go."""
         self._draining = tuple(draining)
-        self._told = self._wishes() if self._heard or self._awaits() else {}
+        self._told = self._wishes() if self._heard or self._silent or self._awaits() else {}
         return self._told
 
     def _wishes(self) -> Demand:
@@ -172,11 +197,15 @@ class Gateways:
         leaving = {split_slot(slot)[0] for slot in self._draining}
         for heard in self._heard.values():
             for name, wanted in heard.report.models.items():
-                busy = {slot: count for slot, count in wanted.in_flight.items() if count}
+                busy = _busy(wanted)
                 if (wanted.waiting or busy) and (name in self._workloads or name in leaving):
                     since = heard.at - wanted.oldest if wanted.waiting else None
                     wish = Wish(waiting=wanted.waiting, in_flight=busy, since=since)
                     found[name] = _both(found[name], wish) if name in found else wish
+        for report in self._silent.values():
+            for name, wanted in report.models.items():
+                if (busy := _busy(wanted)) and (name in self._workloads or name in leaving):
+                    found[name] = _both(found.get(name, Wish()), Wish(in_flight=busy))
         for slot in self._draining:
             name = split_slot(slot)[0]
             if not self._is_closed(slot):
@@ -199,7 +228,7 @@ class Gateways:
         if key in self._open or self._awaits():
             return False
         seq, epoch = self._closed.get(key, 0), self._routed.table.epoch
-        reports = (heard.report for heard in self._heard.values())
+        reports = (*(heard.report for heard in self._heard.values()), *self._silent.values())
         return all(report.epoch == epoch and report.seen >= seq for report in reports)
 
     def traffic(self) -> Mapping[str, Wanted]:
@@ -215,6 +244,10 @@ class Gateways:
 
 def _key(slot: str, name: str) -> str:
     return f"{slot} {name}"
+
+
+def _busy(wanted: Wanted) -> dict[str, int]:
+    return {slot: count for slot, count in wanted.in_flight.items() if count}
 
 
 def _both(one: Wish, other: Wish) -> Wish:

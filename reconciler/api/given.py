@@ -182,7 +182,7 @@ class ReportBody(Given):
     gateway: Annotated[str, Field(min_length=1, max_length=4096)]
     """Who tells: one for each gateway that runs."""
     seen: Annotated[int, Field(ge=-1, le=2**53), BeforeValidator(_number)] = -1
-    """Of `epoch`, the newest table that it goes by."""
+    """Of `epoch`, the newest table that it goes by; 2^53 where it has ended."""
     epoch: Annotated[str, Field(max_length=253)] = ""
     """As that table says it."""
     models: dict[Called, WantedBody] = Field(default_factory=dict, max_length=20_000)

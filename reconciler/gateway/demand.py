@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 
-from reconciler.model.routing import Table, Wanted
+from reconciler.model.routing import ENDED, Table, Wanted
 
 HEARTBEAT = 2.0
 """Seconds between reports where nothing changes."""
@@ -28,9 +28,13 @@ def begins(before: Mapping[str, Wanted], after: Mapping[str, Wanted]) -> bool:
     return any(wanted.waiting and not (model in before and before[model].waiting) for model, wanted in after.items())
 
 
-def seen(table: Table, workers: Iterable[tuple[str, int]]) -> int:
-    """Of `table`'s epoch, the newest that all workers go by; -1 where one still goes by another daemon's."""
-    return min((seq if epoch == table.epoch else -1 for epoch, seq in workers), default=table.seq)
+def seen(table: Table, workers: Iterable[tuple[str, int]], *, ended: bool = False) -> int:
+    """Of `table`'s epoch, the newest that all workers go by; -1 where one still goes by another daemon's.
+
+    `ended`: whether there will be no other workers.
+    """
+    last = ENDED if ended else table.seq
+    return min((seq if epoch == table.epoch else -1 for epoch, seq in workers), default=last)
 
 
 class Pace:

@@ -271,8 +271,8 @@ class _Master:
         if self.table is None:
             return
         now = asyncio.get_running_loop().time()
-        seen = demand.seen(self.table, (worker.seen for worker in self.workers.all))
-        problems = [one[:1000] for one in sorted(self.said)[:100]]
+        seen = demand.seen(self.table, (worker.seen for worker in self.workers.all), ended=self.ends > 0)
+        problems = [one[:1000] for one in sorted(self.said)[:99]]
         try:
             # what workers of a master before have in flight nobody can tell: as if they went by no table of now
             seen = -1 if held.by_somebody(kept.orphans(self.place)) else seen

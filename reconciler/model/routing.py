@@ -196,12 +196,13 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What a gateway tells the daemon, at each change and every few seconds; forgotten `LAPSE` s after the last."""
+    """What a gateway tells the daemon, at each change and every few seconds, and once more when it has ended."""
 
     gateway: str
     """Who tells: one for each gateway that runs."""
     seen: int = -1
-    """Of `epoch`, the newest table that all its workers go by: what drains in it gets nothing new from them."""
+    """Of `epoch`, the newest table that all its workers go by: what drains in it gets nothing new from them. `ENDED`:
+    there are none any more."""
     epoch: str = ""
     models: Mapping[str, Wanted] = field(default_factory=dict[str, Wanted])
     problems: tuple[str, ...] = ()
@@ -209,7 +210,9 @@ class Report:
 
 
 LAPSE = 10.0
-"""Seconds after which a gateway that is silent is taken to be gone."""
+"""Seconds after which nobody believes any more what a gateway told that is silent."""
+ENDED = 2**53
+"""In place of a table's number: a gateway that has ended sends nothing, whatever the table."""
 
 
 def together(some: Iterable[Mapping[str, Wanted]]) -> dict[str, Wanted]:

@@ -3,7 +3,7 @@
 import asyncio
 
 from reconciler.gateway.demand import Pace, aged, begins, seen
-from reconciler.model.routing import Table, Wanted
+from reconciler.model.routing import ENDED, Table, Wanted
 from tests.eventually import eventually_async
 from tests.gateway.on_loop import on_loop
 
@@ -27,6 +27,8 @@ def test_the_table_that_all_go_by_is_the_oldest_of_any():
     assert seen(table, [("e", 7), ("e", 5), ("e", 6)]) == 5
     assert seen(table, [("e", 7), ("d", 9)]) == -1, "of another daemon: nothing is known"
     assert seen(table, []) == 7
+    assert seen(table, [], ended=True) == ENDED
+    assert seen(table, [("e", 6)], ended=True) == 6, "one goes on"
 
 
 class Hand:

@@ -9,7 +9,7 @@ from reconciler.gateways import FOUND, HOLD, SOON, Gateways
 from reconciler.model.fleet import Fleet
 from reconciler.model.memory import Memory
 from reconciler.model.observation import NOBODY, Observation, Unknown, Wish
-from reconciler.model.routing import LAPSE, Report, Traffic, Wanted
+from reconciler.model.routing import ENDED, LAPSE, Report, Traffic, Wanted
 from reconciler.model.status import GatewayStatus, Status
 from reconciler.plan.happenings import Happening
 from reconciler.plan.summary import Pass, summarise
@@ -120,22 +120,23 @@ def test_the_first_table_waits_a_moment_for_what_is_not_seen_yet(seen: bool) -> 
     simulate(story())
 
 
-@pytest.mark.parametrize("comes", [True, False])
-def test_where_the_daemon_before_had_a_gateway_nothing_is_let_go_until_that_had_time_to_come(comes: bool) -> None:
+@pytest.mark.parametrize("come", [0, 1, 2])
+def test_where_the_daemon_before_had_gateways_nothing_is_let_go_until_all_had_time_to_come(come: int) -> None:
+    """How many there were is not known: the first that comes says nothing of another."""
+
     async def story() -> None:
         desk = Desk()
         desk.gateways.inherit()
         desk.look("chat/1")
+        for name in ("a", "b")[:come]:
+            await desk.report(name, seen=2, chat=Wanted(in_flight={"chat/0": 1}))
         assert desk.gateways.demand(["chat/1"])["chat"].busy("chat/1")
-        if comes:
-            await desk.report(seen=2, chat=Wanted(in_flight={"chat/0": 1}))
-            assert not desk.gateways.demand(["chat/1"])["chat"].busy("chat/1")
-            assert desk.gateways.demand(["chat/1"])["chat"].busy("chat/0")
-        else:
-            desk.wakes()
-            await asyncio.sleep(FOUND + 0.1)
-            assert desk.wakes() == 1
-            assert desk.gateways.demand(["chat/1"]) == {}
+        assert desk.gateways.demand(["chat/1"])["chat"].busy("chat/0") == (come > 0)
+        desk.wakes()
+        await asyncio.sleep(FOUND + 0.1)
+        assert desk.wakes() == 1
+        now = {"chat": Wish(in_flight={"chat/0": come})} if come else {}
+        assert desk.gateways.demand(["chat/1"]) == now
 
     simulate(story())
 
@@ -188,7 +189,8 @@ def test_a_gateway_that_is_silent_has_lapsed_and_both_are_told() -> None:
         assert [one.message for one in desk.told] == ["the gateway is connected"]
         desk.wakes()
         await asyncio.sleep(2)
-        assert (desk.gateways.demand(()), desk.gateways.status().connected, desk.wakes()) == ({}, False, 1)
+        assert desk.gateways.demand(()) == {NOBODY: Wish()}, "what waited is not known any more"
+        assert (desk.gateways.status().connected, desk.gateways.traffic(), desk.wakes()) == (False, {}, 1)
         assert desk.told[1].message.startswith("the gateway is gone: not a word of it for 10 s")
 
     simulate(story())
@@ -285,17 +287,65 @@ def test_who_never_goes_by_it_is_not_waited_for_without_end() -> None:
     simulate(story())
 
 
-def test_a_gateway_that_lapses_is_not_waited_for() -> None:
+@pytest.mark.parametrize("alone", [True, False])
+def test_what_a_silent_gateway_may_be_using_is_in_use_until_its_workers_must_have_ended(alone: bool) -> None:
+    """Its master may hang, or be dead, while its workers serve on, by the table that they have."""
+
     async def story() -> None:
         desk = Desk()
-        await desk.report("a")
-        await asyncio.sleep(LAPSE / 2)
-        await desk.report("b")
+        drain = (await desk.gateways.next_table(0)).front.drain
+        await desk.report("a", chat=Wanted(waiting=3, in_flight={"chat/0": 1, "chat/1": 0}))
         desk.look("chat/1")
-        await desk.report("b")
+        end = asyncio.get_running_loop().time() + LAPSE + drain
+        while (left := end - asyncio.get_running_loop().time()) > 1.0:
+            if not alone:
+                await desk.report("b")
+            wish = desk.gateways.demand(["chat/1"])["chat"]
+            assert (dict(wish.in_flight), wish.exposed) == ({"chat/0": 1}, {"chat/1"})
+            await asyncio.sleep(min(LAPSE / 2, left - 0.5))
+        desk.wakes()
+        await asyncio.sleep(1.0)
+        assert desk.gateways.demand(["chat/1"]) == ({} if alone else {NOBODY: Wish()})
+        assert desk.wakes() == 1
+
+    simulate(story())
+
+
+def test_a_silent_gateway_that_is_heard_again_is_believed_again_and_not_forgotten_by_its_first_silence() -> None:
+    async def story() -> None:
+        desk = Desk()
+        drain = (await desk.gateways.next_table(0)).front.drain
+        await desk.report()
+        await asyncio.sleep(LAPSE + drain / 2)
+        desk.look("chat/1")
         assert desk.gateways.demand(["chat/1"]) == {"chat": Wish(exposed=frozenset({"chat/1"}))}
-        await asyncio.sleep(LAPSE / 2 + 1)
+        await desk.report()
         assert desk.gateways.demand(["chat/1"]) == {NOBODY: Wish()}
+        desk.look()
+        await asyncio.sleep(LAPSE + drain / 2 + 1)
+        desk.look("chat/1")
+        assert desk.gateways.demand(["chat/1"]) == {"chat": Wish(exposed=frozenset({"chat/1"}))}
+        words = [one.message.partition(":")[0] for one in desk.told]
+        assert words == ["the gateway is connected", "the gateway is gone"] * 2
+
+    simulate(story())
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_gateway_that_says_that_it_has_ended_is_not_waited_for(silent: bool) -> None:
+    async def story() -> None:
+        desk = Desk()
+        await desk.report(chat=Wanted(in_flight={"chat/0": 1}))
+        desk.look("chat/1")
+        await asyncio.sleep(LAPSE + 1 if silent else 1.0)
+        assert desk.gateways.demand(["chat/1"])["chat"].busy("chat/1")
+        desk.wakes()
+        await desk.report(seen=ENDED)
+        assert (desk.gateways.demand(["chat/1"]), desk.gateways.status().connected, desk.wakes()) == ({}, False, 1)
+        told = len(desk.told)
+        assert desk.told[-1].message.partition(":")[0] == ("the gateway is gone" if silent else "the gateway has ended")
+        await asyncio.sleep(2 * LAPSE)
+        assert len(desk.told) == told, "it is not missed"
 
     simulate(story())
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from reconciler.model.metrics import Metrics, ReplicaMetrics
-from reconciler.model.routing import Grant, Place, Served, Site
+from reconciler.model.routing import ENDED, Grant, Place, Served, Site
 from tests.act.stage import alive
 from tests.eventually import eventually, eventually_async
 from tests.gateway.certificates import client, make
@@ -255,6 +255,7 @@ def test_told_to_end_it_finishes_what_it_has_begun_and_takes_nothing_more(gatewa
     asyncio.run(run())
     assert process.wait(LATEST) == 0
     assert "Traceback" not in gateway.said()
+    assert (gateway.daemon.reports[-1].seen, gateway.daemon.reports[-1].models) == (ENDED, {}), "nobody waits for it"
 
 
 def test_told_twice_it_cuts(gateway):
