@@ -8,7 +8,6 @@ import itertools
 import re
 import zlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import cast
 from urllib.parse import parse_qsl
 
@@ -29,7 +28,7 @@ _WINDOW = 2**20
 _PROMPTS = (b'"messages"', b'"prompt"', b'"input"', b'"inputs"', b'"text"')
 
 _TOKEN = b'"model"'
-_ESCAPED = b"\\u006"
+_ESCAPE, _ESCAPED = ord("\\"), b"\\u006"
 """What `model` has in it where a letter of it is written as an escape: they are 64–6f."""
 _JSON = re.compile(rb'application/json[ \t]*(?:;[ \t]*charset="?utf-8"?[ \t]*)?', re.IGNORECASE)
 _EMPTY = re.compile(rb"[ \t\n\r]*\{[ \t\n\r]*\}")
@@ -39,11 +38,11 @@ class OtherCase:
     """Nothing is one: the type of a field that may not be given."""
 
 
-class _Options(msgspec.Struct):
+class _Options(msgspec.Struct, gc=False):
     include_usage: bool | None = None
 
 
-class _Fields(msgspec.Struct):
+class _Fields(msgspec.Struct, gc=False):
     model: str | None = None
     stream: bool | None = None
     stream_options: _Options | msgspec.UnsetType | None = msgspec.UNSET
@@ -55,13 +54,13 @@ _REFUSING = msgspec.defstruct(
     "_Refusing",
     [(f"other_{n}", OtherCase | msgspec.UnsetType, msgspec.UNSET) for n in range(len(_OTHERS))],
     bases=(_Fields,),
+    gc=False,
     rename={f"other_{n}": other for n, other in enumerate(_OTHERS)},
 )
 _decode = cast("Callable[[Content], _Fields]", msgspec.json.Decoder(_REFUSING).decode)
 
 
-@dataclass(slots=True)
-class Asked:
+class Asked(msgspec.Struct, gc=False):
     """What a request asks for."""
 
     model: str
@@ -109,9 +108,11 @@ def _of_json(content: Content, operation: Operation, in_query: str | None) -> As
             return _unreadable("it begins with a byte order mark (byte 0)")
         text = str(error).replace("Expected `OtherCase`", "Expected `model` in lower case")
         return _unreadable(text, "stream" if "$.stream" in text else "model" if "$.model" in text.lower() else None)
-    model = _agreed(fields.model, in_query)
-    if isinstance(model, Refusal):
-        return model
+    model = fields.model
+    if model is None or in_query is not None or not proper(model):
+        model = _agreed(model, in_query)
+        if isinstance(model, Refusal):
+            return model
     options = fields.stream_options
     given = options is not msgspec.UNSET
     wants = bool(given and options and options.include_usage)
@@ -164,7 +165,7 @@ def _check_text(content: Content) -> None:
 
 def _is_once(content: bytes) -> bool:
     """Whether `model` can stand in it once only."""
-    return content.count(_TOKEN) < 2 and not (b"\\" in content and _ESCAPED in content)
+    return content.find(_TOKEN) == content.rfind(_TOKEN) and not (_ESCAPE in content and _ESCAPED in content)
 
 
 def _check_once(content: Content) -> None:

@@ -34,10 +34,11 @@ class Body:
 
     __slots__ = ("_content", "_file", "_pieces", "_spool", "size")
 
-    def __init__(self, spool: Spool) -> None:
-        self.size = 0
+    def __init__(self, spool: Spool, content: bytes = b"") -> None:
+        """`content`: what is there of it, at most IN_MEMORY bytes."""
+        self.size = len(content)
         self._spool = spool
-        self._pieces: list[bytes] = []
+        self._pieces = [content] if content else []
         self._file: FileIO | None = None
         self._content: Content | None = None
 

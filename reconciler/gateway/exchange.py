@@ -103,7 +103,8 @@ class Exchange(Errand):
             upstream.close()
             return
         self.connecting, self.upstream = None, upstream
-        name, body = self._outgoing()
+        name = self.called
+        body = self.body if name == self.asked and not self.strips else self._edit(name)
         if isinstance(body, Refusal):
             self.refuse(body)
             return
@@ -115,17 +116,14 @@ class Exchange(Errand):
         else:
             upstream.send(b"".join((first, length, *self.forwarded, b"\r\n")), body.pieces())
 
-    def _outgoing(self) -> tuple[str, Body | Edited | Refusal]:
-        """The model's name, and what this instance gets: the client's own bytes, unless it must be told otherwise."""
-        known = self.called
-        if known == self.asked and not self.strips:
-            return known, self.body
+    def _edit(self, known: str) -> Body | Edited | Refusal:
+        """What an instance gets that knows the model by this name, where it must be told so or asked for its usage."""
         made = self.edited
         if made is None or made[0] != known:
             model = known if known != self.asked else None
             edited = renamed(self.body, self.ask, model, include_usage=self.strips)
             made = self.edited = (known, edited)
-        return known, made[1]
+        return made[1]
 
     def unreached(self, why: str, *, ours: bool = False) -> None:
         """No connection came about, so nothing was asked; `ours`: none could have, to whichever instance."""

@@ -1,9 +1,10 @@
 """Requests that begin as an earlier one did: what was made of that head while the table was the same holds for them."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from reconciler.gateway import trace
-from reconciler.gateway.body import Body
+from reconciler.gateway.body import IN_MEMORY, Body
 from reconciler.gateway.exchange import Exchange
 from reconciler.gateway.paths import Operation
 from reconciler.gateway.template import Template, template
@@ -17,7 +18,8 @@ MOST = 1024
 """Heads that are known at once."""
 
 
-class Known(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Known:
     """A head, and what was made of it."""
 
     template: Template
@@ -57,14 +59,17 @@ def remembered(exchange: Exchange, data: bytes) -> Known | None:
 
 def begun(known: Known, core: "Core", connection: "Connection", content: bytes) -> Exchange:
     """A request with that head and this body."""
-    _, _, operation, method, path, query, site, media, grant, key, lines = known
-    exchange = Exchange(core, connection, operation, core.now())
-    exchange.client, exchange.method, exchange.path = connection.address, method, path
-    exchange.query, exchange.site, exchange.media, exchange.grant, exchange.key = query, site, media, grant, key
+    exchange = Exchange(core, connection, known.operation, core.now())
+    exchange.client, exchange.method, exchange.path = connection.address, known.method, known.path
+    exchange.query, exchange.site, exchange.media = known.query, known.site, known.media
+    exchange.grant, exchange.key = known.grant, known.key
     exchange.request_id = trace.request_id(None)
     exchange.id_line = b"x-request-id: %b\r\n" % exchange.request_id.encode()
-    exchange.forwarded = [lines, exchange.id_line]
-    exchange.body = Body(core.spool)
+    exchange.forwarded = [known.lines, exchange.id_line]
     exchange.received = len(content)
-    exchange.refusal = exchange.body.feed(content)
+    if len(content) <= IN_MEMORY:
+        exchange.body = Body(core.spool, content)
+    else:
+        exchange.body = Body(core.spool)
+        exchange.refusal = exchange.body.feed(content)
     return exchange

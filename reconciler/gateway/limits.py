@@ -82,7 +82,7 @@ class _Meter:
         self._requests_least = self._tokens_least = 0
         """As long as no less remains of them it holds."""
         self._starting: tuple[int, ...] = ()
-        """Cells that a request is counted in."""
+        """Cells that a request is counted in, that of requests at once among them."""
         self._spending: tuple[int, ...] = ()
         """Cells that tokens are."""
 
@@ -90,7 +90,7 @@ class _Meter:
         """See what all workers have counted: a limit of which nothing remains, that of requests at once aside."""
         when, met = self._clock.moment(), self._lost
         self.requests = self.tokens = _NO_LIMIT
-        starting: list[int] = []
+        starting = [self._flying_cell] if self._flying is not None else []
         spending: list[int] = []
         for window in self._windows:
             used = window.used(when)
@@ -126,8 +126,6 @@ class _Meter:
     def begin(self) -> None:
         """Count a request, at the time of which `met` was asked."""
         cells = self._cells
-        if self._flying is not None:
-            cells[self._flying_cell] += 1
         for cell in self._starting:
             cells[cell] += 1
         self.requests -= 1
@@ -182,11 +180,10 @@ class Ticket:
         if not self._meters:
             return b""
         now = self._clock.monotonic()
+        of_requests = of_tokens = self._meters[0]
         for meter in self._meters:
             if now >= meter.until:
                 meter.look(now)
-        of_requests = of_tokens = self._meters[0]
-        for meter in self._meters[1:]:
             if meter.requests < of_requests.requests:
                 of_requests = meter
             if meter.tokens < of_tokens.tokens:
@@ -198,12 +195,13 @@ class Ticket:
 class Limiter:
     """The limits of a table, counted on a board."""
 
-    __slots__ = ("_board", "_clock", "_free", "_meters", "_rows")
+    __slots__ = ("_board", "_clock", "_free", "_keys", "_models", "_rows")
 
     def __init__(self, board: Board, rows: Mapping[str, int], clock: Clock) -> None:
         """`rows`: as `rows.rows` gives them for this table."""
         self._board, self._rows, self._clock = board, rows, clock
-        self._meters: dict[tuple[_Of, str], _Meter] = {}
+        self._keys: dict[str, _Meter] = {}
+        self._models: dict[str, _Meter] = {}
         self._free = Ticket((), clock)
 
     def admit(self, grant: Grant | None, model: Served) -> Ticket | Refusal:
@@ -212,10 +210,16 @@ class Limiter:
         `grant`: whose key it showed; None where nobody needs one. The Ticket is to be told once it is `done`.
         """
         meters = ()
-        if grant is not None and grant.limits is not None:
-            meters = (self._meter("key", grant.name, grant.limits),)
-        if model.limits is not None:
-            meters = (*meters, self._meter("model", model.name, model.limits))
+        if grant is not None and (limits := grant.limits) is not None:
+            meter = self._keys.get(grant.name)
+            if meter is None or meter.limits is not limits:
+                meter = self._keys[grant.name] = self._meter("key", grant.name, limits)
+            meters = (meter,)
+        if (limits := model.limits) is not None:
+            meter = self._models.get(model.name)
+            if meter is None or meter.limits is not limits:
+                meter = self._models[model.name] = self._meter("model", model.name, limits)
+            meters = (*meters, meter)
         if not meters:
             return self._free
         now = self._clock.monotonic()
@@ -228,11 +232,7 @@ class Limiter:
         return Ticket(meters, self._clock)
 
     def _meter(self, of: _Of, name: str, limits: Limits) -> _Meter:
-        meter = self._meters.get((of, name))
-        if meter is None or meter.limits is not limits:
-            meter = _Meter(of, name, limits, board=self._board, rows=self._rows, clock=self._clock)
-            self._meters[of, name] = meter
-        return meter
+        return _Meter(of, name, limits, board=self._board, rows=self._rows, clock=self._clock)
 
 
 def _refusal(counter: Counter) -> Refusal:

@@ -195,17 +195,17 @@ class Relay(Record, ABC):
     def pass_held(self, content: bytes, lines: list[bytes]) -> None:
         """An answer is complete, and nothing of it was passed on; `lines` are headers of its own."""
         self.passed = True
-        self._count(content)
         if self.begun:  # a stream was waiting, and what came is none: most likely why it cannot be
+            self._count(content)
             self.reason = self.reason or "upstream_error"
             self._write_last(b"data: " + content.replace(b"\r", b"").replace(b"\n", b" ") + b"\n\n")
             return
         self.first_byte = self.last_byte = self.core.now()
         self.sent += len(content)
-        out = self._out
         self._head(self.status, lines, b"content-length: %d\r\n" % len(content))
-        out.append(content)
-        self.connection.transport.write(b"".join(out))
+        self._out.append(content)
+        self.connection.transport.write(b"".join(self._out))
+        self._count(content)  # once it is on its way
 
     def _count(self, content: bytes) -> None:
         if self.operation.usage != "none" and self.status < 300:
@@ -224,19 +224,15 @@ class Relay(Record, ABC):
         self.begun = True
         if self.core.draining or not frame:
             self.keep = False
-        self._out.append(
-            b"".join(
-                (
-                    _STATUS.get(status) or b"HTTP/1.1 %d \r\n" % status,
-                    *lines,
-                    self.id_line,
-                    self.tickets[0].headers if self.tickets else b"",
-                    b"x-holdfast-fallback: %b\r\n" % self.model.encode() if self.fell_back else b"",
-                    frame,
-                    b"\r\n" if self.keep else b"connection: close\r\n\r\n",
-                )
-            )
-        )
+        self._out += [
+            _STATUS.get(status) or b"HTTP/1.1 %d \r\n" % status,
+            *lines,
+            self.id_line,
+            self.tickets[0].headers if self.tickets else b"",
+            b"x-holdfast-fallback: %b\r\n" % self.model.encode() if self.fell_back else b"",
+            frame,
+            b"\r\n" if self.keep else b"connection: close\r\n\r\n",
+        ]
 
     def _write_last(self, content: bytes) -> None:
         """The last event of a stream, and its end."""

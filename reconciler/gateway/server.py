@@ -145,7 +145,8 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._linger:
             return
-        first = self.idle and not self._ahead and self.stuck_since is None
+        idle = self._current is None and self._reading is None and not self._heading
+        first = idle and not self._ahead and self.stuck_since is None
         if first and (known := self._known) is not None and (start := known.template.body(data)):
             core = self._core
             if known.table is core.directory.table and len(data) - start <= core.front.body and not core.draining:

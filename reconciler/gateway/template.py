@@ -3,13 +3,14 @@
 What a parser made of the first holds for all that are the same to the byte. They need no parser.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 _DIGITS = 9
 _LENGTH = b"\r\ncontent-length:"
 
 
-class Template(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Template:
     """One head: what stands before the digits of its Content-Length, and what behind them."""
 
     before: bytes
@@ -20,16 +21,16 @@ class Template(NamedTuple):
 
     def body(self, data: bytes) -> int:
         """Where the body begins in one whole message that has this head and a body; 0 where `data` is no such thing."""
-        before, after, begin, end = self
-        if not data.startswith(before):
+        if not data.startswith(self.before):
             return 0
-        stop = data.find(after, begin, end)
-        digits = data[begin:stop]
-        # a sign or a space would be read by `int`, and by no parser of HTTP
-        if stop < 0 or not digits.isdigit():
+        begin, after = self.begin, self.after
+        stop = data.find(after, begin, self.end)
+        if stop < 0:
             return 0
         start = stop + len(after)
-        return start if 0 < int(digits) == len(data) - start else 0
+        length = len(data) - start
+        # to the byte: a sign, a space or a zero before it are for the parser to judge
+        return start if length and data[begin:stop] == b"%d" % length else 0
 
 
 def template(data: bytes) -> Template | None:

@@ -5,7 +5,8 @@ import errno
 import logging
 import os
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 
@@ -68,7 +69,8 @@ def _size(length: int) -> bytes:
 _chunk_sizes = [_size(length) for length in range(_ONE_CHUNK)]
 
 
-class KnownAnswer(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class KnownAnswer:
     """A head of good answers, and what of it is passed on."""
 
     template: Template

@@ -23,7 +23,7 @@ _HELD = 8192
 """Bytes of an event beyond which it is not the one that is taken out."""
 
 
-class _Usage(msgspec.Struct):
+class _Usage(msgspec.Struct, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     total_tokens: int | None = None
@@ -39,7 +39,7 @@ class _Usage(msgspec.Struct):
         return (prompt, written) if prompt or written else None
 
 
-class _Within(msgspec.Struct):
+class _Within(msgspec.Struct, gc=False):
     usage: _Usage | None = None
 
 
