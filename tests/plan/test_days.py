@@ -17,9 +17,9 @@ from reconciler.model.status import Reason
 from reconciler.plan.scaling import needed
 from tests.plan.days import Days, Pass
 
-SEEDS, EVENTS, PASSES = 110, 12, 160
-"""Some 100 passes a seed: more than 10,000 in all."""
-BATCHES = 10
+SEEDS, EVENTS, PASSES = 50, 12, 160
+"""Some 100 passes a seed, and twice that where models sleep: more than 10,000 in all."""
+BATCHES = 5
 OFTEN = 2
 """Times that one replica may be moved or give way for one event: it may have to twice, where a turn is in between."""
 

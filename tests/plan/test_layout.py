@@ -283,10 +283,10 @@ def _happen(problem: Problem, number: int, chance: random.Random) -> Problem:
     return replace(problem, cards=tuple(card for card in problem.cards if card.uuid != lost))
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", range(2))
 def test_asked_again_nothing_changes_whatever_happened(part: int) -> None:
-    """10,000 sequences of additions, removals and failures: no cycle, and nobody goes but for a higher priority."""
-    for seed in range(2500 * part, 2500 * part + 2500):
+    """3,000 sequences of additions, removals and failures: no cycle, and nobody goes but for a higher priority."""
+    for seed in range(1500 * part, 1500 * part + 1500):
         chance = random.Random(f"sequence {seed}")
         answer = solve(tiny.tiny(seed, most=5))
         for number in range(2):

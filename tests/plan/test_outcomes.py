@@ -15,7 +15,7 @@ from reconciler.plan.road import road
 from tests.plan.days import Days, model, workload_of
 from tests.plan.world import GIB
 
-BATCHES, SEEDS = 4, 240
+BATCHES, SEEDS = 3, 120
 Counts = tuple[int, ...]
 
 

@@ -133,7 +133,7 @@ def situations(draw: st.DrawFn) -> tuple[Fleet, Observation, Memory]:
 
 
 thoroughly = settings(
-    max_examples=250,
+    max_examples=150,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
 )
 

@@ -21,6 +21,8 @@ from tests.sim.machine import RANK, Machine, Process, simulate
 
 NAMES = ("a", "b", "c", "d")
 SEEDS = 4
+DISTURBED = 20.0
+"""Seconds in which things happen to a fleet: some 90 boundaries, at each of which the daemon dies in a run of its own."""
 
 
 class Life:
@@ -114,7 +116,7 @@ def disturb(machine: Machine, root: Path, chance: random.Random) -> None:
 
 
 async def live(root: Path, seed: int, crashes: tuple[int, ...]) -> int:
-    """Disturb a fleet for a minute, killing the daemon at these boundaries. Returns how many boundaries there were."""
+    """Disturb a fleet for a while, killing the daemon at these boundaries. Returns how many boundaries there were."""
     chance = random.Random(seed)
     machine = Machine()
     for name in NAMES:
@@ -125,14 +127,14 @@ async def live(root: Path, seed: int, crashes: tuple[int, ...]) -> int:
     life = Life(machine, root)
     clock = asyncio.get_running_loop().time
     next_disturbance = 2.0
-    while clock() < 40.0 or pending:
+    while clock() < DISTURBED or pending:
         if clock() > 600.0:
             break
         try:
             async with asyncio.timeout(max(0.01, next_disturbance - clock())):
                 await machine.crashed.wait()
         except TimeoutError:
-            if clock() < 40.0:
+            if clock() < DISTURBED:
                 disturb(machine, root, chance)
                 life.loop.wake()
             next_disturbance = clock() + chance.choice((0.05, 0.3, 3.0))
