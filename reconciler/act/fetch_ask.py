@@ -2,6 +2,7 @@
 
 import email.utils
 import math
+import ssl
 import threading
 import time
 import urllib.error
@@ -69,7 +70,10 @@ class Asker:
         except (OSError, HTTPException, ValueError) as error:
             why = getattr(error, "reason", None) or error
             words = getattr(why, "strerror", None) or str(why) or type(error).__name__
-            raise CutError(f"{urlsplit(url).netloc}: {words.lower()}") from None
+            told = f"{urlsplit(url).netloc}: {words.lower()}"
+            if isinstance(why, ssl.SSLCertVerificationError):  # who is not believed now is not in a few seconds either
+                raise self.unreachable(told) from None
+            raise CutError(told) from None
         packed = answer.headers.get("Content-Encoding", "identity")
         if packed.lower() != "identity":
             answer.close()
