@@ -362,7 +362,11 @@ async def test_who_may_use_an_alias_alone_is_told_nothing_of_the_model_behind_it
             told.append(await client.answer())
             assert told[-1].json()["error"]["message"] == "gpt-4 is not running"
         gate.tell(served("chat", [engine], names=("chat", "gpt-4")))
-        told.append(await gate.ask(ask))
+        async with await gate.open() as client:
+            await client.send(ask)
+            await eventually_async(lambda: len(gate.core.waits) == 1)
+            gate.later(NEWS)
+            told.append(await client.answer())
         assert code(told[-1]) == "upstream_failed"
         engine.script = "cut"
         gate.later(20)
@@ -499,13 +503,8 @@ async def test_nor_for_longer_in_all_where_an_engine_is_announced_that_never_lis
     ):
         await engine.stop()
         await client.send(chat())
-        for _ in range(12):
-            before = gate.core.asked
-            gate.later(11)
-            if not await eventually_async(lambda b=before: gate.core.asked > b or gate.records):
-                break
-            if gate.records:
-                break
+        await eventually_async(lambda: (gate.later(2), gate.records)[1], what="it was refused")
+        assert gate.core.asked > 1, "it was asked again meanwhile"
         found = await client.answer()
         assert (found.status, code(found)) == (503, "unavailable")
 
@@ -555,6 +554,8 @@ async def test_a_stream_that_waited_and_cannot_be_ends_with_an_error_event(scrip
         gate.later(11)
         head = await client.head()
         gate.tell(served("chat", [engine]))
+        await eventually_async(lambda: engine.seen and (len(gate.core.waits) or gate.records))
+        gate.later(NEWS)
         head.body = b"".join([piece async for piece in client.pieces(head)])
         assert head.events[0].startswith(b": waiting")
         assert "error" in json.loads(head.events[-1].removeprefix(b"data: "))

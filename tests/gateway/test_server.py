@@ -307,7 +307,7 @@ async def test_a_connection_without_a_request_is_kept_for_a_while_and_no_longer(
 @on_loop
 async def test_a_slow_request_behind_a_stream_does_not_cut_the_stream() -> None:
     async with (
-        Upstream("sse events=8 pause=0.2") as engine,
+        Upstream("sse events=8 pause=0.1") as engine,
         Gate(served("chat", [engine])) as gate,
         await gate.open() as client,
     ):
@@ -406,7 +406,7 @@ async def test_each_mib_of_a_body_has_its_own_deadline_whatever_length_was_decla
 @on_loop
 async def test_a_request_that_comes_while_another_is_answered_brings_no_deadline_to_it() -> None:
     async with (
-        Upstream("sse events=3 pause=0.5") as engine,
+        Upstream("sse events=3 pause=0.2") as engine,
         Gate(served("chat", [engine]), front=Front(body_timeout=5, idle_timeout=5)) as gate,
         await gate.open() as client,
     ):
