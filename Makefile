@@ -9,6 +9,8 @@ PYTEST := $(BIN)/python -m pytest
 RUN_READY := .venv/.run-ready
 DEV_READY := .venv/.dev-ready
 VLLM_READY := .venv-vllm/.ready
+# some images of containers forbid to keep what was compiled: every process of the tests would compile all of it again
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help up down test test-vllm check snapshots bench pictures schema lock clean
