@@ -41,6 +41,11 @@ def numbered(count: int, first: int = 0) -> bytes:
     return b"".join(b"line %d\n" % number for number in range(first, first + count))
 
 
+@pytest.fixture(autouse=True)
+def no_longer_than_needed() -> None:
+    """But here Textual's own way: what a key does to a log a thread does that reads it, and it has no messages."""
+
+
 @pytest.fixture
 def daemon(tmp_path):
     with Daemon(tmp_path / "sock", status(workload("chat"))) as served:
