@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar
 from urllib.parse import quote, urlencode
 
+from reconciler.client.crowded import crowded
 from reconciler.model.decode import Again, decode
 from reconciler.model.errors import ApiError
 from reconciler.model.live import Live
@@ -276,6 +277,8 @@ class Client:
         if isinstance(error, PermissionError):
             todo = "be that user, or name your own with --socket"
             return ApiError(f"cannot reach {self._named}: it belongs to another user; {todo}")
+        if why := crowded(error):
+            return ApiError(f"cannot ask {self._named}: {why}")
         if isinstance(error, TimeoutError):
             late = f"it did not answer within {self._timeout:g} s; look at its log"
             return ApiError(f"cannot reach {self._named}: {late}")

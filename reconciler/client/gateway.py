@@ -13,6 +13,7 @@ from http import HTTPStatus
 from typing import Any, NamedTuple, cast
 from urllib.parse import urlsplit
 
+from reconciler.client.crowded import crowded
 from reconciler.model.errors import HoldfastError
 from reconciler.model.status import Status
 
@@ -39,6 +40,8 @@ class Gateway(NamedTuple):
         if begun:
             why = "it was silent for too long" if isinstance(error, TimeoutError) else "it broke off its answer"
             return HoldfastError(f"lost the gateway at {self.url}{there}: {why}; see `holdfast events`")
+        if why := crowded(error):
+            return HoldfastError(f"cannot ask the gateway at {self.url}{there}: {why}")
         why = (said or str(error) or type(error).__name__).lower()
         todo = f"{START}{there}"
         if "certificate" in why:

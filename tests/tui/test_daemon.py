@@ -1,13 +1,16 @@
 """The double of the daemon: the real client reads from it what tests put in."""
 
 import contextlib
+import errno
 import itertools
+import os
 import random
 import threading
 
 import pytest
 
 from reconciler.client import Client
+from reconciler.client.gateway import Gateway
 from reconciler.model.errors import ApiError
 from reconciler.model.status import Status
 from tests.api.daemon import FACTS, ROAD
@@ -112,6 +115,21 @@ def test_it_can_break_off_and_be_there_again(daemon):
     daemon.start()
     assert daemon.client.status() == worlds.status(3, 1)
     eventually(lambda: daemon.connected == 0)
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(errno.EMFILE, "this program has as many files"), (errno.ENFILE, "this machine has as many")]
+)
+def test_who_runs_out_of_descriptors_is_told_that_and_not_of_a_lost_daemon(daemon, number, said):
+    class Crowded(Client):
+        def _connected(self):
+            raise OSError(number, os.strerror(number))
+
+    with pytest.raises(ApiError, match=f"cannot ask the daemon.*{said}"):
+        Crowded(daemon.path).status()
+    told = str(Gateway("http://127.0.0.1:8642", {}).lost(OSError(number, os.strerror(number))))
+    assert "cannot ask the gateway" in told
+    assert said in told
 
 
 def test_it_can_hang(daemon):
