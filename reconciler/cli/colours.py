@@ -12,6 +12,8 @@ from reconciler.cli.places import xdg
 from reconciler.ready import readable
 
 AUTO = "auto"
+_BROWSER = "dark"
+"""What suits a browser, which cannot be asked."""
 _PATIENCE = 0.3
 """Seconds for a terminal to answer; most take a few milliseconds."""
 _ASKED = b"\x1b]11;?\x1b\\\x1b[c"
@@ -22,12 +24,22 @@ _DONE = re.compile(rb"\x1b\[\?[0-9;]*c")
 
 def theme(chosen: argparse.Namespace) -> str:
     """`dark`, `light` or `ansi`: by `--theme`, HOLDFAST_THEME, the last choice, or the terminal."""
+    return _asked_for(chosen) or _suits(os.environ.get("TERM", ""))
+
+
+def in_browser(chosen: argparse.Namespace) -> str:
+    """The same of one that a browser shows."""
+    return _asked_for(chosen) or _BROWSER
+
+
+def _asked_for(chosen: argparse.Namespace) -> str:
+    """Empty where nobody did."""
     for asked in (chosen.theme, os.environ.get("HOLDFAST_THEME"), _remembered()):
         if asked in ("dark", "light", "ansi"):
             return asked
         if asked == AUTO:
             break
-    return _suits(os.environ.get("TERM", ""))
+    return ""
 
 
 def remember(name: str) -> None:
@@ -50,10 +62,10 @@ def _file() -> str:
 
 def _suits(term: str) -> str:
     """Light where the terminal is, its own colours where it has no others, else dark."""
+    if "TEXTUAL_DRIVER" in os.environ:
+        return _BROWSER
     if term in ("linux", "ansi", "vt100", "vt220"):
         return "ansi"
-    if "TEXTUAL_DRIVER" in os.environ:
-        return "dark"  # a browser's
     try:
         terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:

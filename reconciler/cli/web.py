@@ -21,6 +21,7 @@ import textual_serve
 from aiohttp import web as http
 from multidict import CIMultiDict
 
+from reconciler.cli import colours
 from reconciler.cli.places import places
 from reconciler.cli.screen import Screen, warn
 from reconciler.cli.web_pages import question, refusal, terminal
@@ -57,7 +58,14 @@ def web(chosen: argparse.Namespace) -> int:
             "and name it with --key-file"
         )
     names = frozenset({"localhost", socket.gethostname().lower(), *(name.lower() for name in chosen.names)})
-    site = Site(argv=_dashboard(chosen), key=key, names=names, port=port, most=chosen.sessions)
+    site = Site(
+        argv=_dashboard(chosen),
+        key=key,
+        names=names,
+        port=port,
+        most=chosen.sessions,
+        theme=lambda: colours.in_browser(chosen),
+    )
     try:
         asyncio.run(_serve(site, host, port))
     except OSError as error:
@@ -137,6 +145,8 @@ class Site:
     port: int
     most: int
     """Browsers at once."""
+    theme: Callable[[], str] = lambda: "dark"
+    """That of the next dashboard."""
     users: frozenset[int] = frozenset({0, os.getuid()})
     """Whose processes may, where there is no key."""
     _sessions: set[Session] = field(default_factory=set[Session])
@@ -164,9 +174,9 @@ class Site:
     @http.middleware
     async def _guard(self, request: http.Request, handler: Handler) -> http.StreamResponse:
         if why := self._stranger(request):
-            return _page(refusal(why), HTTPStatus.FORBIDDEN)
+            return _page(refusal(why, theme=self.theme()), HTTPStatus.FORBIDDEN)
         if self.key and request.path != "/key" and not self._is_known(request):
-            return _page(question(wrong=False), HTTPStatus.UNAUTHORIZED)
+            return _page(question(wrong=False, theme=self.theme()), HTTPStatus.UNAUTHORIZED)
         return await handler(request)
 
     def _stranger(self, request: http.Request) -> str:
@@ -198,7 +208,7 @@ class Site:
         if not good or not self.key:
             async with self._trying:
                 await asyncio.sleep(_DELAY)
-            return _page(question(wrong=True), HTTPStatus.UNAUTHORIZED)
+            return _page(question(wrong=True, theme=self.theme()), HTTPStatus.UNAUTHORIZED)
         token, now = secrets.token_urlsafe(32), time.monotonic()
         self._known = {one: until for one, until in self._known.items() if until > now}
         self._known[hashlib.sha256(token.encode()).digest()] = now + _STAYS
@@ -217,10 +227,10 @@ class Site:
 
     async def _index(self, request: http.Request) -> http.StreamResponse:
         if len(self._sessions) >= self.most:
-            return _page(refusal(self._full), HTTPStatus.SERVICE_UNAVAILABLE)
+            return _page(refusal(self._full, theme=self.theme()), HTTPStatus.SERVICE_UNAVAILABLE)
         scheme = "wss" if request.headers.get("X-Forwarded-Proto") == "https" else "ws"
         size = max(6, min(72, side(request.query.get("fontsize"), 16)))
-        return _page(terminal(f"{scheme}://{request.host}/ws", size=size))
+        return _page(terminal(f"{scheme}://{request.host}/ws", size=size, theme=self.theme()))
 
     @property
     def _full(self) -> str:
@@ -228,7 +238,7 @@ class Site:
 
     async def _session(self, request: http.Request) -> http.StreamResponse:
         if len(self._sessions) >= self.most:
-            return _page(refusal(self._full), HTTPStatus.SERVICE_UNAVAILABLE)
+            return _page(refusal(self._full, theme=self.theme()), HTTPStatus.SERVICE_UNAVAILABLE)
         browser = http.WebSocketResponse(heartbeat=15, max_msg_size=MESSAGE)
         session = Session(self.argv, browser)
         self._sessions.add(session)

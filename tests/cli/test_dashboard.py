@@ -124,8 +124,11 @@ def test_what_is_asked_for_wins_then_the_environment_then_the_last_choice(mine, 
     assert colours.theme(chosen()) == "dark"
     assert colours.theme(chosen("light")) == "light"
     assert colours.theme(chosen("auto")) == "ansi"
+    assert colours.in_browser(chosen()) == "dark"
+    assert colours.in_browser(chosen("light")) == "light"
     mine.setenv("HOLDFAST_THEME", "auto")
     assert colours.theme(chosen()) == "ansi"
+    assert colours.in_browser(chosen()) == "dark"
 
 
 def test_a_choice_that_cannot_be_kept_or_read_is_no_error(mine, tmp_path):

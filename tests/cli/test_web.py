@@ -16,11 +16,14 @@ from aiohttp import web as http
 
 from reconciler.act import procfs
 from reconciler.cli.web import Site
+from reconciler.cli.web_pages import COLOURS
 from tests.api.daemon import status, workload
 from tests.cli.chromium import Page, opened
 from tests.eventually import eventually_async
 from tests.tui.daemon import Daemon
+from tui.theme import THEMES
 
+INKS = ("dim", "accent", "bad")
 KEY = "a key of more than sixteen letters"
 SIZE = {"width": "100", "height": "30"}
 
@@ -210,6 +213,19 @@ async def test_with_a_key_nothing_is_shown_without_it(daemon):
 async def test_without_a_key_none_is_good(daemon):
     async with served(daemon) as (client, _), client.post("/key", data={"key": ""}, allow_redirects=False) as answer:
         assert answer.status == 401
+
+
+@pytest.mark.parametrize("theme", THEMES, ids=lambda theme: theme.name)
+async def test_the_page_is_of_the_colours_that_the_dashboard_wears(daemon, theme):
+    worn = ["dark"]
+    ground = {"ansi_default": "#000000"}.get(theme.background or "", theme.background)
+    async with served(daemon, theme=lambda: worn[0]) as (client, _):
+        worn[0] = theme.name  # it was chosen since
+        assert f"--ground: {ground};" in await (await client.get("/")).text()
+    async with served(daemon, key=KEY, theme=lambda: theme.name) as (client, _):
+        assert f"--ground: {ground};" in await (await client.get("/")).text()
+    for name, ink in (("ink", theme.foreground), *((each, theme.variables[f"ink-{each}"]) for each in INKS)):
+        assert COLOURS[theme.name][name] == ink or theme.name == "ansi"
 
 
 async def test_files_are_not_listed_and_lead_nowhere_else(daemon):
