@@ -22,7 +22,7 @@ from tests.sim.machine import RANK, Machine, Process, simulate
 NAMES = ("a", "b", "c", "d")
 SEEDS = 4
 DISTURBED = 20.0
-"""Seconds in which things happen to a fleet: some 90 boundaries, at each of which the daemon dies in a run of its own."""
+"""Seconds in which things happen to a fleet: at each boundary of them the daemon dies, in a run of its own."""
 
 
 class Life:
