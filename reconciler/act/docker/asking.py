@@ -98,7 +98,7 @@ def clear(client: Client, owner: str, slot: str, container: str) -> None:
             if error.response is None or error.response.status_code != _GOING:
                 raise
             with contextlib.suppress(NotFound):
-                client.wait(ours.id, condition="removed")  # until then it has its name
+                client.wait(ours.id, timeout=client.timeout, condition="removed")  # until then it has its name
 
 
 def stop(client: Client, container: str, grace: float) -> None:

@@ -79,16 +79,16 @@ class Journal:
             self._thread.join(1.0)
 
     def _work(self) -> None:
-        cursor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            while not self._closed.is_set():
+        while not self._closed.is_set():
+            try:
+                cursor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
                 try:
                     self._listen(cursor)
-                except (OSError, ValueError, struct.error) as error:
-                    _log.debug("cannot follow the journal: %s", error)
-                self._closed.wait(_AGAIN)
-        finally:
-            os.close(cursor)
+                finally:
+                    os.close(cursor)
+            except (OSError, ValueError, struct.error) as error:
+                _log.debug("cannot follow the journal: %s", error)
+            self._closed.wait(_AGAIN)
 
     def _listen(self, cursor: int) -> None:
         known = os.pread(cursor, _CURSOR, 0).decode(errors="replace").strip()

@@ -97,14 +97,15 @@ class Manager:
                 raise RefusedError(f"{name} still runs")
             self._remove(name)
         env_file = f"{ORDERS}/{name}.env"
-        self._write(env_file, unit.environment(order))
         try:
+            self._write(env_file, unit.environment(order))
             weights = unit.Weights(self._weights, closed(self._weights))
             devices = unit.devices(order.gpus, nvidia(), _groups())
             argv = unit.command(order, state=self._state, weights=weights, env_file=env_file, devices=devices)
             code, said = _run(argv, START)
         finally:
-            os.unlink(env_file)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(env_file)
         found = self._ours(name)
         if code and not found:  # else it was started, and how it failed can be seen
             raise RefusedError(said or f"systemd-run ended with status {code}")

@@ -129,8 +129,8 @@ class UnitRuntime:
             while not self._journal.settled(known.token, since):
                 await asyncio.sleep(_SOON)
         slot.absorb(info)
-        if slot.left:
-            self._later(self._clear(slot))
+        if slot.left and (slot.clearing is None or slot.clearing.done()):
+            slot.clearing = self._later(self._clear(slot))
 
     async def _clear(self, slot: UnitSlot) -> None:
         """End what the main process has left behind."""

@@ -46,6 +46,8 @@ class UnitSlot(Kept):
         """The manager's words for how it is; None where it knows nothing of it."""
         self.left = False
         """Whether what its main process has left behind is to be cleared away."""
+        self.clearing: asyncio.Task[None] | None = None
+        """Who does that: it may take as long as its grace, and all that time it is looked at again and again."""
         self._on_end, self._journal, self._oom = on_end, journal, oom
         self._pidfd: int | None = None
 

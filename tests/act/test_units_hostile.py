@@ -1,0 +1,95 @@
+"""Units where something is in the way: nothing is asked twice, nothing is given up for good, nothing secret is left."""
+
+import asyncio
+import os
+import socket
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from reconciler.act.units import journal, manager, unit
+from reconciler.act.units.door import Stream, Units
+from reconciler.act.units.manager import Manager
+from reconciler.act.units.runtime import UnitRuntime
+from reconciler.model.container import Unit
+from tests.act.stage import launch
+from tests.act.test_units import GOOD
+from tests.eventually import eventually
+
+
+class Door:
+    """A manager whose one unit has ended, and left something that does not."""
+
+    def __init__(self) -> None:
+        self.orders: list[str] = []
+        self.unit: dict[str, str] = {}
+        self.cleared = asyncio.Event()
+
+    async def ask(self, op: str, *, within: float = 10.0, **fields: Any) -> Units:
+        self.orders.append(op)
+        if op == "start":
+            self.unit = {
+                "Id": unit.name(fields["slot"]), "LoadState": "loaded", "ActiveState": "active", "SubState": "exited",
+                "Result": "success", "MainPID": "0", "ExecMainCode": "1", "ExecMainStatus": "0",
+                "ExecMainStartTimestampMonotonic": "1000000", "ExecMainExitTimestampMonotonic": "2000000",
+                unit.SLOT: fields["slot"], unit.TOKEN: fields["token"],
+            }  # fmt: skip
+        if op == "clear":
+            await self.cleared.wait()
+        return [self.unit]
+
+    def journal(self, **begin: Any) -> Stream:
+        raise OSError("no journal here")
+
+
+def test_what_takes_long_to_clear_away_is_ordered_once_however_often_it_is_looked_at(tmp_path) -> None:
+    """Each order holds a place at the broker, which has not many."""
+
+    async def scene() -> None:
+        door = Door()
+        (tmp_path / "units").mkdir()
+        runtime = UnitRuntime(str(tmp_path), on_change=lambda _: None, door=door)
+        await runtime.start(replace(launch(argv=["/bin/true"]), unit=Unit(grace=10.0)), {})
+        for _ in range(20):
+            await runtime.look()
+            await asyncio.sleep(0)
+        assert door.orders.count("clear") == 1
+        door.cleared.set()
+        await runtime.close()
+
+    asyncio.run(scene())
+
+
+def test_a_journal_that_could_not_be_followed_is_followed_once_it_can(tmp_path, monkeypatch) -> None:
+    """Where its place was not to be written for a moment, all logs were lost until the daemon was another."""
+    monkeypatch.setattr(journal, "_AGAIN", 0.01)
+    ours, theirs = socket.socketpair()
+    asked: list[dict[str, Any]] = []
+
+    def follow(**begin: Any) -> Stream:
+        asked.append(begin)
+        theirs.sendall(b"MESSAGE=well\n_SYSTEMD_UNIT=holdfast-chat-0.service\nHOLDFAST_TOKEN=t\n__CURSOR=c\n\n")
+        return Stream(ours, ours.close)
+
+    place = tmp_path / "units"
+    place.write_text("a file is in the way")
+    one = journal.Journal(follow, str(place / "journal"))
+    one.expect("t", "chat/0", str(tmp_path / "logs"), 1)
+    place.unlink()
+    place.mkdir()
+    log = tmp_path / "logs" / "1.0.log"
+    eventually(lambda: log.exists() and log.read_text() == "well\n", what="it is read")
+    one.close()
+    theirs.close()
+    assert len(asked) == 1
+
+
+def test_no_environment_is_left_where_it_cannot_be_written_whole(tmp_path, monkeypatch) -> None:
+    """Secrets stand in it."""
+    monkeypatch.setattr(manager, "ORDERS", str(tmp_path / "orders"))
+    monkeypatch.setattr(Manager, "_look", lambda self, name: None)
+    monkeypatch.setattr(unit, "environment", lambda order: "KEY=secret\n" * 10_000 + "\udcff")
+    with pytest.raises(UnicodeEncodeError):
+        Manager("/s", "/w").do({"op": "start", **GOOD})
+    assert os.listdir(tmp_path / "orders") == []
