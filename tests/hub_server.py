@@ -119,6 +119,9 @@ class _Ask(BaseHTTPRequestHandler):
         if wish and hub.ranges and (path in hub.becomes or self.headers.get("If-Range", hub.etag) == hub.etag):
             first, _, last = wish.removeprefix("bytes=").partition("-")
             begin, data = int(first), data[: int(last) + 1] if last else data
+            if begin >= size:
+                self.say(416, b"", {"Content-Range": f"bytes */{size}"})
+                return
             self.send_response(206)
             self.send_header("Content-Range", f"bytes {begin}-{len(data) - 1}/{size}")
         else:

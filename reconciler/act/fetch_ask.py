@@ -38,6 +38,10 @@ class CutError(Exception):
     """A connection that ended too early; what came is kept."""
 
 
+class PastError(Exception):
+    """What was asked to go on with has no bytes from there on."""
+
+
 class Asker:
     """Opens what belongs to one source, with its token where that belongs and nowhere else."""
 
@@ -54,7 +58,7 @@ class Asker:
         self.home = end() if end is not None else ""
 
     def open(self, url: str, headers: dict[str, str] | None = None) -> HTTPResponse:
-        """The answer, its head read. Raises FetchError, or CutError where trying again may help."""
+        """The answer, its head read. Raises FetchError, PastError, or CutError where trying again may help."""
         if not url.lower().startswith(tuple(f"{scheme}://" for scheme in web.SCHEMES)):
             raise FetchError(Reason.FetchFailed, f"cannot fetch {self.source}: {url} is no http address", after=_MEND)
         asked = {"User-Agent": "holdfast", "Accept-Encoding": "identity", **(headers or {})}
@@ -64,6 +68,8 @@ class Asker:
             answer: Any = self._opener.open(request, timeout=self.patience)
         except urllib.error.HTTPError as error:
             error.close()
+            if error.code == 416 and "Range" in asked:
+                raise PastError from None
             raise self._refused(error.code, error.headers.get("Retry-After")) from None
         except web.RefusedError as error:
             raise FetchError(Reason.FetchFailed, f"cannot fetch {self.source}: {error}", after=_MEND) from None

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable
 from http.client import HTTPException, HTTPResponse
 from typing import BinaryIO
 
-from reconciler.act.fetch_ask import Asker, CutError, FetchError
+from reconciler.act.fetch_ask import Asker, CutError, FetchError, PastError
 from reconciler.act.fetch_list import Remote
 from reconciler.model.status import Reason
 from reconciler.shelf import PARTIAL
@@ -143,11 +143,16 @@ class _Part:
     def complete(self) -> str:
         """Bring what is missing; the digest of all. Raises FetchError and OSError."""
         self._take_up()
-        tries = 0
+        tries, past = 0, False
         while self._size is None or self._have < self._size:
             before = self._have
             try:
                 self._connect()
+            except PastError:
+                if past:
+                    raise self._ask.unreachable("the server does not go on with what it sent itself") from None
+                past = True
+                self._discard()  # it is of another file: of this one, `_take_up` would have known that it is whole
             except CutError as error:
                 tries = 0 if self._have > before else tries + 1
                 if tries >= _TRIES:
@@ -181,6 +186,8 @@ class _Part:
             self._check.update(chunk)
             self._have += len(chunk)
             self._tell(len(chunk))
+        if self._size is None and self._have and self._check.digest == self._wanted.digest:
+            self._size = self._have  # whole, but for its name
         if self._have == self._size and self._wanted.digest not in ("", self._check.digest):
             self._discard()
 

@@ -92,3 +92,19 @@ def test_cut_without_a_pin_it_goes_on_only_where_the_server_still_has_the_same(
     assert Path(found.path).read_bytes() == (newer if changed else DATA)
     assert hub.asked[-1][1].startswith("bytes="), "it asked to go on"
     assert (hub.sent["/a.gguf"] - before == len(newer)) is changed
+
+
+@pytest.mark.parametrize("left", ["all of it", "more, of another file", "as much, of another file"])
+def test_pinned_it_comes_though_what_an_earlier_fetch_left_is_as_long_as_all_of_it(
+    hub: Hub, authority: Path, tmp_path: Path, left: str
+) -> None:
+    """Killed in the moment before it had its name: a server has nothing from there on, and says 416 to whoever asks."""
+    source = f"{hub.base}/a.gguf@{PIN}"
+    tree = Path(shelf.directory(shelf.place(str(tmp_path)), source)) / "tree"
+    tree.mkdir(parents=True)
+    others = {"more, of another file": pattern(4 * MIB, 9), "as much, of another file": pattern(len(DATA), 9)}
+    (tree / "a.gguf.partial").write_bytes(others.get(left, DATA))
+    found = fetch(hub, source, tmp_path, trusts=str(authority))
+    assert isinstance(found, Here)
+    assert Path(found.path).read_bytes() == DATA
+    assert hub.sent["/a.gguf"] == (0 if left == "all of it" else len(DATA))
