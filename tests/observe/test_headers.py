@@ -26,7 +26,7 @@ from tests.observe import hub as server
 from tests.observe.hub import LocalHub, local_hub
 from tests.ollama_model import Tag
 
-SHAPE = replace(shapes.SHAPES["llama 1B, tied"], layers=2, vocab=600)
+SHAPE = replace(shapes.SHAPES["llama 1B, tied"], layers=2, vocab=600, width=1024, heads=16, kv_heads=4, inner=2048)
 VALUES, TENSORS = shapes.metadata(SHAPE), shapes.tensors(SHAPE)
 HEAD = gguf_files.header(VALUES, TENSORS)
 TOTAL = sum(map(gguf_files.nbytes, TENSORS.values()))
@@ -467,16 +467,11 @@ def test_a_header_that_says_it_is_huge_is_not_fetched(hub: LocalHub) -> None:
     assert "longer than 64 MiB" in why(ask("hf:org/repo/a.gguf", at=hub))
 
 
-LONG = gguf_files.header(
-    {**VALUES, **{f"note.{number}": "x" * 10_000_000 for number in range(4)}},
-    TENSORS,
-)
-
-
 @pytest.mark.parametrize("way", [server.ranges, server.whole])
 def test_what_is_passed_over_is_not_fetched_where_the_server_knows_ranges(hub: LocalHub, way: server.Way) -> None:
     hub.way = way
-    hub.put("org/repo", "a.gguf", LONG + bytes(TOTAL + 32 * len(TENSORS)))
+    long = gguf_files.header({**VALUES, **{f"note.{number}": "x" * 10_000_000 for number in range(4)}}, TENSORS)
+    hub.put("org/repo", "a.gguf", long + bytes(TOTAL + 32 * len(TENSORS)))
     assert weights(ask("hf:org/repo/a.gguf", at=hub)).total == TOTAL
     assert len(hub.asked) == (5 if way is server.ranges else 1)
 
