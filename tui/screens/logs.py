@@ -136,6 +136,7 @@ class Logs(Place):
             run=self._told_of(runs[0]) if len(shown) == len(runs) == 1 else None,
             indices=shown if len(shown) > 1 else (),
             follows=view.follows,
+            returns=view.returns,
             ended=view.ended,
             place=view.place,
             size=sum(size.end - size.first for size in view.sizes.values()),

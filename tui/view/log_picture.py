@@ -126,6 +126,8 @@ class Looking:
     """What is known of that one."""
     indices: tuple[int, ...] = ()
     follows: bool = False
+    returns: bool = False
+    """Whether it follows once what came before is read."""
     ended: bool = False
     """Whether no more will be written."""
     place: float | None = None
@@ -176,6 +178,8 @@ def log_status(of: Looking, *, width: int) -> Line:
     """Where one is, and whether what is written is followed."""
     if of.follows:
         state = [Cell(text=" ● ", style="good"), Cell(text="following")]
+    elif of.returns:
+        state = [Cell(text=" ◌ ", style="busy"), Cell(text="following once this is read")]
     elif of.ended and (of.place is None or of.place >= 1):
         state = [Cell(text=" ■ ", style="dim"), Cell(text="the end")]
     else:

@@ -128,7 +128,12 @@ class LogView(Canvas):
     @property
     def follows(self) -> bool:
         """Whether what is written is shown as it comes."""
-        return self.sheet.sticky and not self.ended
+        return self.sheet.sticky and not self.ended and not self.returns
+
+    @property
+    def returns(self) -> bool:
+        """Whether it is shown as it comes only once what is read of what came before is."""
+        return self.sheet.sticky and not self.ended and not self._tail.follows and self.read is not None
 
     @property
     def ended(self) -> bool:
