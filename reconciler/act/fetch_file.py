@@ -40,7 +40,12 @@ def fetch(wanted: Remote, target: str, ask: Asker, tell: Tell, kept: Iterable[st
     try:
         os.makedirs(os.path.dirname(target), exist_ok=True)
         with alone(partial) as descriptor:
-            there = _known(wanted, target, tell)
+            try:
+                there = _known(wanted, target, tell)
+            except OSError as error:
+                why = f"cannot read {target}, which is there: {(error.strerror or 'error').lower()}"
+                detail = f"cannot fetch {ask.source}: {why}; mend or remove that"
+                raise FetchError(Reason.FetchFailed, detail, after=60) from None
             if there is None:
                 _take_over(wanted, kept, descriptor)
                 there = _Part(wanted, partial, descriptor, ask, tell).complete()

@@ -49,7 +49,7 @@ def test_a_container_that_is_never_gone_is_waited_for_within_the_client_s_deadli
     server = socketserver.ThreadingUnixStreamServer(str(tmp_path / "s"), _Going)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    client: Any = APIClient(base_url=f"unix://{tmp_path}/s", version="1.41", timeout=0.2)
+    client: Any = APIClient(base_url=f"unix://{tmp_path}/s", version="1.41", timeout=1)
     try:
         with pytest.raises(ReadTimeout):
             asking.clear(client, "m:/s", "chat/0", "c" * 64)

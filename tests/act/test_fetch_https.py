@@ -1,6 +1,7 @@
 """`https:` sources by real TLS: who is trusted, what is pinned, and what may go on where it was cut."""
 
 import hashlib
+import os
 import shutil
 import signal
 import ssl
@@ -108,3 +109,14 @@ def test_pinned_it_comes_though_what_an_earlier_fetch_left_is_as_long_as_all_of_
     assert isinstance(found, Here)
     assert Path(found.path).read_bytes() == DATA
     assert hub.sent["/a.gguf"] == (0 if left == "all of it" else len(DATA))
+
+
+def test_what_is_there_and_cannot_be_read_is_told_as_that(hub: Hub, authority: Path, tmp_path: Path) -> None:
+    source = f"{hub.base}/a.gguf"
+    there = Path(shelf.directory(shelf.place(str(tmp_path)), source)) / "tree" / "a.gguf"
+    there.parent.mkdir(parents=True)
+    os.mkfifo(there)
+    told = failure(fetch(hub, source, tmp_path, trusts=str(authority)))
+    assert (
+        told.detail == f"cannot fetch {source}: cannot read {there}, which is there: it is no file; mend or remove that"
+    )
