@@ -151,6 +151,8 @@ class WorkloadStatus:
     """The line of its file that pauses it, `fleet.d/chat.yaml:7`; empty where none does."""
     surges: bool = False
     """Whether it is replaced by one instance more that is started first, where there is room for it."""
+    alone: str = ""
+    """`embeds`, `ranks`, `classifies` where its file has its engine do that alone: nobody can chat with it."""
 
     @property
     def ready(self) -> bool:

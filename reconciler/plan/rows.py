@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 
 from reconciler import engines
+from reconciler.engines.alone import alone
 from reconciler.model.fleet import Workload
 from reconciler.model.kinds import Model
 from reconciler.model.memory import Memory, Override
@@ -92,7 +93,13 @@ def row(inputs: Inputs, memory: Memory, indices: Mapping[str, int]) -> WorkloadS
         note=_note(inputs.override, workload),
         paused_at=f"{workload.source.path}:{workload.source.pause}" if workload and workload.source.pause else "",
         surges=workload is not None and workload.spec.strategy == "surge",
+        alone=_alone(workload),
     )
+
+
+def _alone(workload: Workload | None) -> str:
+    spec = workload.spec if workload is not None else None
+    return alone(spec, workload.engine) if workload is not None and isinstance(spec, Model) else ""
 
 
 def _kept(launch: Launch, actions: Iterable[Action]) -> Launch:

@@ -442,3 +442,9 @@ def test_a_cordon_is_told_when_it_comes_changes_and_goes() -> None:
         "warning gpu 0 GpuCordoned: is cordoned: XID 79 (it answers again)",
         "info gpu 0 Recovered: is taken back: it is well again",
     ]
+
+
+def test_a_model_that_embeds_says_so():
+    text = "{kind: Model, name: tiny, source: 'hf:o/e', engine: vllm, args: [--runner, pooling]}"
+    assert status(text, machine()).workloads["tiny"].alone == "embeds"
+    assert status(text.replace("pooling", "generate"), machine()).workloads["tiny"].alone == ""

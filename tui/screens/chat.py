@@ -196,7 +196,7 @@ class Chat(Place):
         if talk is None:
             picture = models(world, columns=columns, looked_for=self._looked_for)
             self.query_one("#models", Canvas).show(picture)
-            of = sum(row.workload.kind == "Model" for row in world.rows())
+            of = sum(not row.mute for row in world.rows())
             self.query_one(Filter).tell(sum(map(bool, picture.keys)), of)
             return
         row = world.find(self._key)

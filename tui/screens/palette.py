@@ -112,7 +112,7 @@ def _of_workload(place: Place, row: Row, *, keys: bool) -> Iterator[tuple[Name, 
     board, workload = place.board, row.workload
     name = line(workload.name if len(board.world.machines) == 1 else row.key)
     screens = [("open", "Workload", "what it is and how it does"), ("logs", "Logs", "what it writes")]
-    if workload.kind == "Model":
+    if not row.mute:
         screens.append(("chat", "Chat", "talk to it"))
     for word, screen, about in screens:
         key = {"open": "enter", "logs": "l", "chat": "c"}[word] if keys else ""

@@ -67,5 +67,4 @@ class OnWorkload(Place):
             return f"{what.lower()}: no workload is pointed at"
         if action == "order":
             return verb(what).idle(row)
-        model = what != "Chat" or row.workload.kind == "Model"
-        return "" if model else f"{row.workload.name} is a {row.workload.kind}: only a Model can be talked to"
+        return f"{row.workload.name} {row.mute}" if what == "Chat" and row.mute else ""

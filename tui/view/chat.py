@@ -181,7 +181,9 @@ def models(world: World, *, columns: int, looked_for: str = "") -> Picture:
     lines.append((_IN, *titles(table, widths)))
     head = len(lines)
     lines += [(_IN, *row(each, table, widths)) for each in cells]
-    return Picture(lines=tuple(lines), keys=("",) * head + tuple(row.key for row in rows), head=head)
+    return Picture(
+        lines=tuple(lines), keys=("",) * head + tuple("" if row.mute else row.key for row in rows), head=head
+    )
 
 
 def _none(world: World, looked_for: str) -> str:
@@ -199,9 +201,13 @@ def _without(status: Status) -> str:
 
 
 def _rank(row: Row) -> tuple[int, str, str]:
-    """Who answers at once comes first."""
+    """Who answers at once comes first, who never does last."""
     ready = row.workload.ready
-    return (0 if ready and row.workload.wanted else 1 if ready else 2, row.workload.name, row.machine.name)
+    return (
+        3 if row.mute else 0 if ready and row.workload.wanted else 1 if ready else 2,
+        row.workload.name,
+        row.machine.name,
+    )
 
 
 def _cells(row: Row, *, several: bool) -> tuple[Cell, ...]:
@@ -213,5 +219,5 @@ def _cells(row: Row, *, several: bool) -> tuple[Cell, ...]:
         Cell(text=line(workload.engine)),
         Cell(text=", ".join(map(line, names)), style="dim"),
         Cell(text=line(row.machine.title) if several else ""),
-        Cell(text=_about(row), style="dim"),
+        Cell(text=line(row.mute) or _about(row), style="dim"),
     )

@@ -112,6 +112,14 @@ class Row(NamedTuple):
         """What it is told apart by over all machines: no name has a `/`."""
         return f"{self.machine.name}/{self.workload.name}"
 
+    @property
+    def mute(self) -> str:
+        """Why it cannot be talked to, in words; empty where it can."""
+        if self.workload.kind != "Model":
+            return f"is a {self.workload.kind}: only a Model can be talked to"
+        alone = self.workload.alone
+        return f"{alone}, as its file says: it cannot be talked to" if alone else ""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class World:

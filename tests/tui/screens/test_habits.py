@@ -223,6 +223,7 @@ async def test_what_would_do_nothing_is_not_offered(daemon):
         ({"paused": True, "paused_at": "a.yaml:7"}, "p", "chat is paused already: remove `paused: true` at a.yaml:7"),
         ({"paused": True, "paused_at": "a.yaml:7"}, "u", "its file pauses chat: remove `paused: true` at a.yaml:7"),
         ({"kind": "Service"}, "c", "chat is a Service: only a Model can be talked to"),
+        ({"alone": "embeds"}, "c", "chat embeds, as its file says: it cannot be talked to"),
     ],
 )
 async def test_a_key_that_would_change_nothing_says_why_and_what_would(daemon, fleet, key, told):

@@ -151,6 +151,14 @@ def test_models_that_answer_at_once_come_first_then_those_that_wake():
     assert len(picture.keys) == len(shown)
 
 
+def test_what_embeds_comes_last_says_so_and_cannot_be_chosen():
+    told = status(replace(workload("bge"), alone="embeds"), workload("chat"), gateway=UP)
+    picture = models(world(a=Machine(name="", status=told)), columns=100)
+    assert [key for key in picture.keys if key] == ["/chat"]
+    assert "bge" in lines(picture)[-1]
+    assert "embeds, as its file says: it" in lines(picture)[-1]
+
+
 def test_those_are_shown_in_which_every_word_occurs_that_is_looked_for():
     told = status(workload("chat-small"), workload("chat-large", ready=0), workload("embed"), gateway=UP)
     one = world(a=Machine(name="", status=told))

@@ -70,7 +70,10 @@ class Looking(App):
         self.register_theme(DARK)
         self.theme = DARK.name
         self.log_read = log
-        self.view = LogView(lambda _asked: self.call_later(self.view.advance))
+        self.view = LogView(self.come)
+
+    def come(self, _asked: bool) -> None:
+        self.call_later(self.view.advance)
 
     def compose(self):
         self.view.open([Source(reader=self.log_read.read)], ())
