@@ -412,7 +412,7 @@ async def test_a_queue_that_is_full_refuses_the_next_and_has_room_again_when_one
     async with Gate(served("chat"), front=Front(queue=2)) as gate, await gate.open() as one, await gate.open() as two:
         await one.send(chat())
         await two.send(chat())
-        await eventually_async(lambda: "chat" in gate.core.demand() and gate.core.demand()["chat"].waiting == 2)
+        await eventually_async(lambda: (now := gate.core.demand().get("chat")) is not None and now.waiting == 2)
         found = await gate.ask()
         assert (found.status, code(found)) == (503, "queue_full")
         assert int(found.header("retry-after") or 0) >= 1

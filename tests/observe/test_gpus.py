@@ -104,6 +104,12 @@ def driver(tmp_path):
             one.process.communicate()
 
 
+def cards(watch) -> Any:
+    """What is known of them, once anything is: a slow machine is late to ask, and that is told as "unknown"."""
+    found: Any = eventually(lambda: isinstance(now := watch.seen(), list) and [now], what="cards are known")
+    return found[0]
+
+
 def test_every_card_is_seen_with_what_is_on_it(library, driver):
     """Model, memory, links, and who holds it: compute and graphics are one holder, untold memory is 0."""
     me = os.getpid()
@@ -122,7 +128,7 @@ def test_every_card_is_seen_with_what_is_on_it(library, driver):
     card["numa"] = None
     first = {"index": 0, "uuid": "GPU-a", **card, "used": 512 * MIB, "links": [1]}
     second = {"index": 1, "uuid": "GPU-b", **card, "used": 0, "links": [0]}
-    assert watch.seen() == [{**first, "holders": [holder]}, {**second, "holders": [other]}]
+    assert cards(watch) == [{**first, "holders": [holder]}, {**second, "holders": [other]}]
 
 
 def test_a_stranger_who_takes_memory_is_seen_and_wakes_the_loop(library, driver):
@@ -131,7 +137,7 @@ def test_a_stranger_who_takes_memory_is_seen_and_wakes_the_loop(library, driver)
     assert watch.ask()["changes"] == 0, "the first reading is no change"
     watch.has(TWO.replace("144384 0", "144384 90000") + "compute 1 1 90000\n")
     eventually(lambda: watch.ask()["changes"] > 0)
-    card: Any = eventually(lambda: watch.seen()[1] if watch.seen()[1]["holders"] else None)
+    card: Any = eventually(lambda: (now := cards(watch)[1])["holders"] and now)
     assert card["used"] == 90000 * MIB
     assert card["holders"] == [{"pid": 1, "name": processes.name(1), "memory": 90000 * MIB, "slot": None}]
 
@@ -140,7 +146,7 @@ def test_a_little_more_memory_is_seen_and_wakes_nobody(library, driver):
     """Caches breathe; only 64 MiB and more may make another plan."""
     watch = driver(TWO).watch(library)
     watch.has(TWO.replace("144384 512", "144384 575"))
-    eventually(lambda: watch.seen()[0]["used"] == 575 * MIB)
+    eventually(lambda: cards(watch)[0]["used"] == 575 * MIB)
     assert watch.ask()["changes"] == 0
 
 
@@ -149,21 +155,21 @@ def test_memory_that_creeps_up_wakes_the_loop_in_the_end(library, driver):
     watch = driver(TWO).watch(library)
     for used in range(512, 700, 40):
         watch.has(TWO.replace("144384 512", f"144384 {used}"))
-        eventually(lambda used=used: watch.seen()[0]["used"] == used * MIB)
+        eventually(lambda used=used: cards(watch)[0]["used"] == used * MIB)
     eventually(lambda: watch.ask()["changes"] > 0)
 
 
 def test_while_the_driver_hangs_nothing_is_known(library, driver):
     """Fault 27: past the deadline the values are not believed; once it answers again they are new ones."""
     watch = driver(TWO).watch(library)
-    assert len(watch.seen()) == 2
+    assert len(cards(watch)) == 2
     watch.has(TWO + "hang 1\n")
-    silent: Any = eventually(lambda: watch.seen() if "unknown" in watch.seen() else None)
+    silent: Any = eventually(lambda: "unknown" in (now := watch.seen()) and now)
     assert silent["unknown"].startswith("the driver has not answered for ")
     assert "(asked about " in silent["unknown"]
     changes = watch.ask()["changes"]
     watch.has(TWO.replace("144384 0", "144384 8"))
-    eventually(lambda: isinstance(watch.seen(), list) and watch.seen()[1]["used"] == 8 * MIB)
+    eventually(lambda: cards(watch)[1]["used"] == 8 * MIB)
     eventually(lambda: watch.ask()["changes"] > changes, what="the loop is told that it can plan again")
 
 
@@ -180,19 +186,18 @@ def test_a_driver_that_fails_is_not_a_machine_without_gpus(library, driver):
     watch = driver("init 999\n").watch(library)
     assert watch.seen() == {"unknown": "NVML: Unknown Error"}
     watch.has(TWO)
-    eventually(lambda: isinstance(watch.seen(), list))
+    cards(watch)
     watch.has(TWO + "fail 999\n")
     eventually(lambda: watch.seen() == {"unknown": "NVML: Unknown Error"})
     watch.has("init 9\n" + TWO)
     eventually(lambda: watch.seen() == {"unknown": "NVML: Driver Not Loaded"})
     watch.has(TWO)
-    eventually(lambda: isinstance(watch.seen(), list))
+    cards(watch)
 
 
 def cordons(watch) -> Any:
-    """By index: why each card is cordoned; None while nothing is known."""
-    seen = watch.seen()
-    return None if isinstance(seen, dict) else {(card["index"], card["uuid"]): card["cordoned"] for card in seen}
+    """By index and identity: why each card is cordoned."""
+    return {(card["index"], card["uuid"]): card["cordoned"] for card in cards(watch)}
 
 
 def test_a_card_that_fell_off_the_bus_is_cordoned_and_the_others_are_not(library, driver):
@@ -201,7 +206,7 @@ def test_a_card_that_fell_off_the_bus_is_cordoned_and_the_others_are_not(library
     watch.has(TWO + "lost 0\n")
     why = "XID 79, it has fallen off the bus; restart the machine, or load its driver anew"
     eventually(lambda: cordons(watch) == {(0, "GPU-a"): why, (1, "GPU-b"): ""})
-    assert watch.seen()[0]["memory"] == 144384 * MIB
+    assert cards(watch)[0]["memory"] == 144384 * MIB
     eventually(lambda: watch.ask()["changes"] > 0)
     watch.has(TWO)
     again: Any = eventually(lambda: [one for one in cordons(watch).values() if "it answers again" in one])
@@ -212,7 +217,7 @@ def test_a_card_that_fell_off_the_bus_is_cordoned_and_the_others_are_not(library
 def test_a_card_that_was_lost_before_anyone_looked_is_told_of(library, driver):
     """Nothing is known of it but where it should be."""
     watch = driver(TWO + "lost 0\n").watch(library)
-    assert [(card["model"], card["memory"]) for card in watch.seen()] == [("unknown", 0), ("NVIDIA H200", 144384 * MIB)]
+    assert [(card["model"], card["memory"]) for card in cards(watch)] == [("unknown", 0), ("NVIDIA H200", 144384 * MIB)]
     assert cordons(watch)[0, "gpu 0"].startswith("XID 79")
     watch.has(TWO)
     eventually(lambda: set(cordons(watch)) == {(0, "GPU-a"), (1, "GPU-b")}, what="it has its name again")
@@ -249,7 +254,7 @@ def test_ecc_errors_and_what_the_driver_asks_for_cordon_a_card(library, driver):
         "2 uncorrectable ECC errors since its driver was loaded; reset it (`nvidia-smi --gpu-reset`) or restart the "
     ]
     wanted = [f"{wanted[0]}machine", "its driver asks for it; restart the machine"]
-    eventually(lambda: cordons(watch) and [*cordons(watch).values()] == wanted)
+    eventually(lambda: [*cordons(watch).values()] == wanted)
     watch.has(TWO)
     eventually(lambda: set(cordons(watch).values()) == {""})
 
@@ -258,7 +263,7 @@ def test_a_card_that_fails_is_unknown_at_first_and_cordoned_in_the_end(library, 
     """One failure may pass: meanwhile nothing is believed. Then it is that card's alone."""
     watch = driver(TWO).watch(library)
     watch.has(TWO + "broken 1 999\n")
-    eventually(lambda: (seen := cordons(watch)) and seen[1, "GPU-b"] == "gpu 1: NVML: Unknown Error, again and again")
+    eventually(lambda: cordons(watch)[1, "GPU-b"] == "gpu 1: NVML: Unknown Error, again and again")
     assert cordons(watch)[0, "GPU-a"] == ""
 
 
@@ -266,7 +271,7 @@ def test_a_card_that_answers_too_late_is_cordoned(library, driver):
     """It hangs: its name is told, and the others stay."""
     watch = driver(TWO).watch(library)
     watch.has(TWO + "slow 1 400\n")
-    eventually(lambda: cordons(watch) and "took" in cordons(watch)[1, "GPU-b"])
+    eventually(lambda: "took" in cordons(watch)[1, "GPU-b"])
     assert cordons(watch)[0, "GPU-a"] == ""
 
 
@@ -275,15 +280,15 @@ def test_mig_instances_are_cards_of_their_own(library, driver):
     parts = "mig 0\npart 0 MIG-1 18000 10\npart 0 MIG-2 18000 0\n"
     watch = driver(TWO).watch(library)
     watch.has(TWO + parts)
-    eventually(lambda: cordons(watch) and len(cordons(watch)) == 4)
-    assert [(c["index"], c["uuid"], c["part"], c["used"] // MIB) for c in watch.seen() if not c["cordoned"]] == [
+    eventually(lambda: len(cordons(watch)) == 4)
+    assert [(c["index"], c["uuid"], c["part"], c["used"] // MIB) for c in cards(watch) if not c["cordoned"]] == [
         (1, "GPU-b", False, 0), (100, "MIG-1", True, 10), (101, "MIG-2", True, 0)
     ]  # fmt: skip
     assert cordons(watch)[0, "GPU-a"] == "MIG was switched on: its instances are cards of their own"
     later = driver(TWO + parts).watch(library)
     assert set(cordons(later)) == {(1, "GPU-b"), (100, "MIG-1"), (101, "MIG-2")}
     later.has(TWO + parts.replace("part 0 MIG-2 18000 0\n", "ecc 0 1\n"))
-    eventually(lambda: "ECC" in cordons(later)[100, "MIG-1"] and "does not list it" in cordons(later)[101, "MIG-2"])
+    eventually(lambda: "ECC" in (now := cordons(later))[100, "MIG-1"] and "does not list it" in now[101, "MIG-2"])
 
 
 def test_sensors_and_the_nearest_memory_are_read(library, driver):
@@ -294,7 +299,7 @@ def test_sensors_and_the_nearest_memory_are_read(library, driver):
         "at": 0, "busy": 97, "celsius": 64, "watts": 312.5, "mhz": 1980, "ecc": 0, "xid": None
     }  # fmt: skip
     assert {**meters["GPU-b"], "at": 0, "ecc": None} == dict.fromkeys(meters["GPU-b"], None) | {"at": 0}
-    assert [card["numa"] for card in watch.seen()] == [1, None]
+    assert [card["numa"] for card in cards(watch)] == [1, None]
     watch.has(TWO + "sense 0 3 50 100000 210\nnuma 0 1\n")
     eventually(lambda: watch.ask()["meters"]["GPU-a"]["watts"] == 100.0, what="power, more seldom than the others")
     assert watch.ask()["changes"] == 0, "nobody is woken by a temperature"
@@ -328,7 +333,7 @@ def test_nvitop_sees_the_same_cards(library, driver):
     done = subprocess.run([sys.executable, "-c", ask], env=environment, capture_output=True, text=True, check=True)
     ours = [
         [card["index"], card["uuid"], card["model"], card["memory"], card["used"], [h["pid"] for h in card["holders"]]]
-        for card in watch.seen()
+        for card in cards(watch)
     ]
     assert json.loads(done.stdout) == ours
 
@@ -337,15 +342,15 @@ def test_a_card_that_comes_is_seen(library, driver):
     """Cached handles do not hide it."""
     watch = driver(TWO).watch(library)
     watch.has(TWO + "card GPU-c NVIDIA_L4 23034 0\n")
-    eventually(lambda: [card["model"] for card in watch.seen()] == ["NVIDIA H200", "NVIDIA H200", "NVIDIA L4"])
+    eventually(lambda: [card["model"] for card in cards(watch)] == ["NVIDIA H200", "NVIDIA H200", "NVIDIA L4"])
 
 
 def test_a_card_that_goes_leaves_its_index_to_the_next(library, driver):
     """Indices shift: nothing that was kept of the one is told of the other."""
     watch = driver(TWO).watch(library)
     watch.has("card GPU-b NVIDIA_H200 144384 0\n")
-    eventually(lambda: [(card["index"], card["uuid"]) for card in watch.seen()] == [(0, "GPU-b"), (0, "GPU-a")])
-    assert [bool(card["cordoned"]) for card in watch.seen()] == [False, True]
+    eventually(lambda: [(card["index"], card["uuid"]) for card in cards(watch)] == [(0, "GPU-b"), (0, "GPU-a")])
+    assert [bool(card["cordoned"]) for card in cards(watch)] == [False, True]
 
 
 def test_after_stop_the_driver_is_asked_no_more(library, driver):
@@ -358,7 +363,7 @@ def test_after_stop_the_driver_is_asked_no_more(library, driver):
 def test_without_a_driver_there_are_no_gpus_and_no_thread(tmp_path, driver):
     """That is known, not unknown; and it costs nothing to know."""
     watch = driver("").watch(tmp_path)
-    assert watch.seen() == []
+    assert cards(watch) == []
     eventually(lambda: watch.ask()["threads"] == ["MainThread"])
 
 

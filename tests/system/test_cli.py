@@ -44,7 +44,7 @@ def test_verbs_do_what_they_say_and_exit_as_they_should(box):
     eventually(lambda: not box.engines("one/0"), what="it is stopped")
     box.kill()
     box.daemon()
-    eventually(lambda: box.row("two") and box.row("two").ready, what="two is adopted")
+    eventually(lambda: (now := box.row("two")) and now.ready, what="two is adopted")
     assert not box.engines("one/0"), "what was asked for is kept"
     assert box.cli("resume", "one").returncode == 0
     box.converged("one", "two")

@@ -23,7 +23,7 @@ def test_a_killed_engine_is_back_at_once_and_the_event_says_so(box):
     before = box.pids()
     os.kill(before["one/0"][0], signal.SIGKILL)
     box.told("Exited", "signal 9", subject="one/0")
-    eventually(lambda: (box.replica("one/0").run, box.replica("one/0").state) == (2, "ready"), what="run 2")
+    eventually(lambda: (now := box.replica("one/0")) and (now.run, now.state) == (2, "ready"), what="run 2")
     box.converged("one", "other")
     after = box.pids()
     assert after["one/0"] != before["one/0"]

@@ -192,7 +192,7 @@ def test_an_engine_that_hangs_makes_its_instances_unknown_and_no_others(dockerd,
     eventually(lambda: box.replica("inside/0").state == "unknown", within=40.0, what="it is unknown")
     contained(box, "later")
     box.service("also")
-    eventually(lambda: box.row("also") and box.row("also").ready, what="what is no container is started all the same")
+    eventually(lambda: (now := box.row("also")) and now.ready, what="what is no container is started all the same")
     assert box.row("beside").ready
     assert box.stalled("later", "Unknown")
     proxy.hanging = False
@@ -229,7 +229,7 @@ def test_an_image_that_is_not_there_is_fetched_first_and_holds_nothing_else_up(d
         contained(box, "slow", docker={"image": registry.image})
         box.service("beside")
         box.told(f"fetching image:{registry.image}", subject="slow/0")
-        eventually(lambda: box.row("beside") and box.row("beside").ready, what="the other is started meanwhile")
+        eventually(lambda: (now := box.row("beside")) and now.ready, what="the other is started meanwhile")
         eventually(lambda: " of 2.5 MiB" in box.row("slow").conditions[1].message, what="status says how far")
         assert dockerd.one("holdfast-slow-0")["Id"] == before
         assert box.row("slow").ready
@@ -247,7 +247,7 @@ def test_a_fetch_of_an_image_that_nothing_needs_any_more_ends(dockerd, box):
         contained(box, "slow", docker={"image": registry.image})
         box.service("beside")
         box.daemon()
-        eventually(lambda: box.row("slow") and " of 2.5 MiB" in box.row("slow").conditions[1].message)
+        eventually(lambda: (now := box.row("slow")) and " of 2.5 MiB" in now.conditions[1].message)
         box.remove("slow.yaml")
         box.told(f"no longer fetching image:{registry.image}", subject="slow/0")
         eventually(lambda: registry.hung_up, what="docker has let go of the registry")

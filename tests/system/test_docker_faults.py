@@ -143,7 +143,7 @@ def test_one_that_the_engine_cannot_tell_of_hides_no_other(box, dockerd, liar, a
     box.daemon()
     eventually(lambda: "docker says" in box.replica("bad/0").detail, what="it is unknown, and why")
     contained(box, "later")
-    eventually(lambda: box.row("later") and box.row("later").ready, what="others are started")
+    eventually(lambda: (now := box.row("later")) and now.ready, what="others are started")
     assert (box.replica("bad/0").state, box.replica("good/0").state) == ("unknown", "ready")
     assert not box.events("daemon"), "the engine itself is there"
     assert "Traceback" not in box.log.read_text()
@@ -216,7 +216,7 @@ def test_an_engine_that_says_no_once_while_it_pulls_is_asked_for_nothing_twice(b
         contained(box, "slow", docker={"image": registry.image})
         liar.lies = pulls = Count("POST .*/images/create")
         box.daemon()
-        eventually(lambda: "MiB of" in str(box.row("slow") and box.row("slow").conditions), what="it is fetched")
+        eventually(lambda: (now := box.row("slow")) and "MiB of" in str(now.conditions), what="it is fetched")
         liar.lies = lambda line: pulls(line) or Count(LIST, (500, b'{"message":"busy"}'))(line)
         box.told("busy", subject="daemon")
         liar.lies = pulls

@@ -119,7 +119,7 @@ def test_streams_outlive_the_daemon_and_what_the_next_one_replaces(front):
     answer = asyncio.run(run())
     assert sum(b'"content"' in event for event in answer.events) == 100
     assert answer.events[-1] == b"data: [DONE]"
-    eventually(lambda: front.box.pids() != before and list(front.box.pids()) == ["chat/0"], what="it was replaced")
+    eventually(lambda: (now := front.box.pids()) != before and list(now) == ["chat/0"], what="it was replaced")
     assert ask(front, chat()).status == 200
 
 

@@ -169,7 +169,7 @@ def test_a_killed_worker_takes_only_its_own_connections_with_it(gateway):
     def kill() -> None:
         before = gateway.workers()
         os.kill(before[0], signal.SIGKILL)
-        eventually(lambda: len(gateway.workers()) == 2 and before[0] not in gateway.workers(), what="another is there")
+        eventually(lambda: len(now := gateway.workers()) == 2 and before[0] not in now, what="another is there")
 
     load = under_load(gateway, kill)
     assert 0 < len(load.failed) <= 8, "those that it was answering, and no other"

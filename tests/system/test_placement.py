@@ -88,7 +88,7 @@ def test_a_changed_restart_field_is_rolled_out_without_a_moment_of_silence(box):
     client = Client(box, "web")
     client.start()
     box.server("web", update={"strategy": "surge"}, env={"A": "1"})
-    eventually(lambda: box.replica("web/0") and box.replica("web/0").run == 2, what="it is replaced")
+    eventually(lambda: (now := box.replica("web/0")) and now.run == 2, what="it is replaced")
     box.converged("web")
     eventually(lambda: box.replica("web/1") is None, what="the one more is gone")
     answered = client.answered
@@ -136,7 +136,7 @@ def test_what_a_model_on_the_cpu_holds_is_measured_and_planned_with(box, gguf):
     model = {"kind": "Model", "name": "demo", "source": f"file:{gguf}", "context": 512, "gpus": 0}
     box.write("demo.yaml", json.dumps(model))
     box.daemon()
-    eventually(lambda: box.replica("demo/0") and box.replica("demo/0").state == "ready", what="it runs")
+    eventually(lambda: (now := box.replica("demo/0")) and now.state == "ready", what="it runs")
     launch = box.client.facts().observation.instances["demo/0"].launch
     assert (launch.memory, launch.host_basis) == (None, "estimated")
     assert 100 * 2**20 < launch.host < 2**30
@@ -146,7 +146,7 @@ def test_what_a_model_on_the_cpu_holds_is_measured_and_planned_with(box, gguf):
     assert 2**20 < amount < 2**30
 
     box.client.restart("demo")
-    again = eventually(lambda: box.replica("demo/0").run == 2 and box.replica("demo/0"), what="it is replaced")
+    again = eventually(lambda: (now := box.replica("demo/0")) and now.run == 2 and now, what="it is replaced")
     launch = box.client.facts().observation.instances[again.slot].launch
     assert (launch.host, launch.host_basis) == (amount, "measured")
     assert json.loads((box.state / "memory.json").read_text())["measured"] == {name: amount}
@@ -160,7 +160,7 @@ def test_host_memory_is_not_promised_twice_and_goes_to_the_higher_priority(box):
     box.converged("low")
     box.server("high", gpus=0, memory=more_than_half, priority=500)
     box.told("Preempted", "for high/0", subject="low/0")
-    eventually(lambda: box.replica("high/0") and box.replica("high/0").state == "ready", what="the higher one runs")
+    eventually(lambda: (now := box.replica("high/0")) and now.state == "ready", what="the higher one runs")
     found = eventually(lambda: box.stalled("low", "NoFreeMemory"), what="the lower one is told why it does not")
     assert "beside high/0" in found.message
     box.remove("high.yaml")

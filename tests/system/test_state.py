@@ -94,7 +94,7 @@ def test_a_secret_is_in_its_engines_environment_and_nowhere_else(box):
     box.service("failing", "/bin/false", env={"T": {"secret": "canary"}})
     box.service("unfound", "/nowhere/program", env={"T": {"secret": "canary"}})
     box.daemon()
-    eventually(lambda: box.row("holder") and box.row("holder").ready, what="it runs")
+    eventually(lambda: (now := box.row("holder")) and now.ready, what="it runs")
     eventually(lambda: box.stalled("failing") and box.stalled("unfound"), what="the others failed")
     assert f"T={value}" in environ(box.pids()["holder/0"][0])
     client = box.client

@@ -55,7 +55,7 @@ async def test_enter_keeps_the_filter_and_gives_the_keys_back():
 async def test_o_orders_by_the_next_figure_and_b_groups_by_the_next_thing():
     async with shown(worlds.WORLDS["fleet"]()) as (app, pilot):
         await pilot.press("o")
-        await eventually_async(lambda: rows(app) == sorted(rows(app)))
+        await eventually_async(lambda: (now := rows(app)) == sorted(now))
         assert [each.message for each in app._notifications] == ["ordered by name"]
         await pilot.press("b")
         await eventually_async(lambda: "backing off · 2 workloads" in text(table(app).picture))

@@ -568,7 +568,7 @@ async def test_what_is_asked_about_stays_in_sight(daemon, theme):
         for key in ("ctrl+p", "n"):
             await pilot.press(key)
             await eventually_async(lambda: type(app.screen) in (Palette, Prompt))
-            await eventually_async(lambda: "4 Events" in seen(app) and "? help" in seen(app), what=seen(app))
+            await eventually_async(lambda: "4 Events" in (now := seen(app)) and "? help" in now, what=seen(app))
             assert ("╭" in seen(app)) is (theme == "ansi"), "a line around it where no shade sets it off"
             await pilot.press("escape")
             await on(app, Fleet)
