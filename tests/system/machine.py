@@ -1,6 +1,10 @@
-"""A Debian 12 machine of the tests' own: its tree made once by debootstrap, booted with its systemd in a container."""
+"""A Debian 12 machine of the tests' own: its tree made once by debootstrap, booted with its systemd in a container.
+
+`python -m tests.system.machine` makes the tree, ahead of whoever boots it.
+"""
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -32,8 +36,11 @@ def tree() -> Path:
     """The machine's files as a tar; made where it is missing (`HOLDFAST_TEST_CACHE`), which takes a minute."""
     cache = Path(os.environ.get("HOLDFAST_TEST_CACHE") or Path.home() / ".cache" / "holdfast-tests")
     made = cache / "bookworm-2.tar"
-    if not made.exists():
-        cache.mkdir(parents=True, exist_ok=True)
+    cache.mkdir(parents=True, exist_ok=True)
+    with open(cache / "lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # whoever comes second waits for the first
+        if made.exists():
+            return made
         with tempfile.TemporaryDirectory(dir=cache) as place:
             root, tar = f"{place}/root", f"{place}/tar"
             words = ("--variant=minbase", f"--include={_PACKAGES}", "bookworm", root)
@@ -159,3 +166,7 @@ def _lay_down(place: Path) -> None:
     script.write_text(f"#!{PROGRAM}/bin/python\nimport sys\n\nfrom reconciler.cli import main\n\nsys.exit(main())\n")
     script.chmod(0o755)
     shutil.copy(ROOT / "models/demo.gguf", place / "demo.gguf")
+
+
+if __name__ == "__main__":
+    tree()
