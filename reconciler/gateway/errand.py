@@ -55,7 +55,7 @@ class Errand(Relay):
         self.entry: Entry | None = None
         self.called = ""
         """What the instance that was chosen calls the model, as the table said then."""
-        self.turn = (0, 0)
+        self.turn: tuple[int, int] = (0, 0)
         """Its place among those that wait: the greater priority first, then who came first."""
         self.waits_since = 0.0
         """0 while it does not wait."""
