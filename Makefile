@@ -27,7 +27,7 @@ down: ## stop the gateway, the daemon and every engine it keeps
 	@$(BIN)/holdfast down --engines
 
 test: $(DEV_READY) models/demo.gguf ## every test, on real processes and a real llama.cpp
-	@echo "== testing (about ten minutes)"
+	@echo "== testing (about a quarter of an hour on two cores)"
 	@# meanwhile the machine is made that systemd's tests boot: where that fails, they say why
 	@$(BIN)/python -m tests.system.machine >/dev/null 2>&1 & \
 		$(PYTEST) -n auto --dist loadfile --ignore tests/system && $(PYTEST) -n 3 --dist loadfile tests/system

@@ -9,7 +9,7 @@ from itertools import pairwise
 from reconciler.model.kinds import Model
 
 EMBEDS, RANKS = "embeds", "ranks"
-_TASKS = {"embed": EMBEDS, "embedding": EMBEDS, "score": RANKS, "classify": "classifies", "reward": "ranks"}
+_TASKS = {"embed": EMBEDS, "embedding": EMBEDS, "score": RANKS, "classify": "classifies", "reward": RANKS}
 _FLAGS = {
     "llamacpp": {"--rerank": RANKS, "--reranking": RANKS, "--embedding": EMBEDS, "--embeddings": EMBEDS},
     "sglang": {"--is-embedding": EMBEDS},
