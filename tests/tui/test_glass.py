@@ -2,6 +2,7 @@
 
 import io
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -30,10 +31,10 @@ def whole(*lines):
     return LayoutUpdate([[line] for line in lines], Region(0, 0, lines[0].cell_length, len(lines)))
 
 
-def some(lines):
+def some(lines, height=HEIGHT):
     """`lines`: by number."""
-    ends = [[WIDTH] for _ in range(HEIGHT)]
-    chops = [{0: lines.get(y)} for y in range(HEIGHT)]
+    ends = [[WIDTH] for _ in range(height)]
+    chops = [{0: lines.get(y)} for y in range(height)]
     return ChopsUpdate(chops, [(y, 0, WIDTH) for y in sorted(lines)], ends)
 
 
@@ -58,10 +59,9 @@ def test_the_terminal_shows_what_textual_would_have_written(first, then):
 def test_only_the_cells_that_differ_are_written():
     glass = Glass()
     glass.written(whole(strip("chat  12.4 tok/s"), strip("code   0.0 tok/s")), CONSOLE)
-    assert glass.written(some({0: strip("chat  12.7 tok/s"), 1: strip("code   0.0 tok/s")}), CONSOLE) == (
-        "\x1b[1;10H\x1b[0m7\x1b[0m"
-    )
-    assert glass.written(some({1: strip("code   0.0 tok/s")}), CONSOLE) == ""
+    update = some({0: strip("chat  12.7 tok/s"), 1: strip("code   0.0 tok/s")}, height=2)
+    assert glass.written(update, CONSOLE) == "\x1b[1;10H\x1b[0m7\x1b[0m"
+    assert glass.written(some({1: strip("code   0.0 tok/s")}, height=2), CONSOLE) == ""
 
 
 def test_what_lies_behind_is_not_seen_where_nothing_was_to_be_updated():
@@ -95,11 +95,20 @@ def test_of_another_size_all_is_written_again():
     assert "one" in glass.written(whole(strip("one", width=9)), CONSOLE)
 
 
+@pytest.mark.parametrize("size", [(WIDTH, HEIGHT + 1), (WIDTH, HEIGHT - 1), (WIDTH + 1, HEIGHT), (WIDTH - 1, HEIGHT)])
+def test_pieces_for_another_size_are_left_to_the_whole_that_follows(size):
+    glass, terminal = Glass(), Terminal(*size)
+    terminal.feed(glass.written(whole(*[strip("one", width=size[0])] * size[1]), CONSOLE))
+    assert glass.written(some({y: strip("two") for y in range(HEIGHT)}), CONSOLE) == ""
+    terminal.feed(glass.written(whole(*[strip("two", width=size[0])] * size[1]), CONSOLE))
+    assert terminal.lines == ["two".ljust(size[0])] * size[1]
+
+
 def test_what_was_forgotten_is_written_again():
     glass = Glass()
     glass.written(whole(strip("one"), strip("two")), CONSOLE)
     glass.forget()
-    assert "one" in glass.written(some({0: strip("one")}), CONSOLE)
+    assert "one" in glass.written(some({0: strip("one")}, height=2), CONSOLE)
     assert "two" in glass.written(whole(strip("one"), strip("two")), CONSOLE)
     assert glass.written(whole(strip("one"), strip("two")), CONSOLE) == ""
 
@@ -116,7 +125,7 @@ def test_nothing_that_a_terminal_obeys_gets_through_once_it_was_forgotten():
     terminal.feed(glass.written(whole(strip(""), strip("")), CONSOLE))
     glass.forget()
     for nasty in NASTY:
-        terminal.feed(glass.written(some({0: strip(nasty)}), CONSOLE))
+        terminal.feed(glass.written(some({0: strip(nasty)}, height=2), CONSOLE))
 
 
 def test_nothing_that_a_terminal_obeys_gets_through():

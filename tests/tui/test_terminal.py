@@ -11,8 +11,9 @@ from textual.geometry import Size
 from reconciler.client import Client
 from tests.eventually import eventually_async
 from tests.tui import worlds
-from tests.tui.watched import Watched, looked, watched
+from tests.tui.watched import Watched, looked, resize, watched
 from tui.screens.place import PLACES
+from tui.widgets.header import Header
 
 
 def app() -> Watched:
@@ -42,6 +43,23 @@ async def test_where_one_figure_changes_nothing_else_on_its_lines_does(size):
             host = replace(one.live.host, busy=float(busy))
             made.tell(worlds.world(replace(one, live=replace(one.live, host=host))))
             assert f"{busy}%" in "".join(await looked(made, pilot))
+
+
+@pytest.mark.parametrize("size", [(60, 15), (60, 50), (140, 15), (140, 50), (100, 15), (60, 30)])
+async def test_a_place_that_was_left_before_the_terminal_changed_may_draw_before_it_is_laid_out_anew(size):
+    made = app()
+    async with watched(made, (100, 30)) as pilot:
+        await looked(made, pilot)
+        await pilot.press("2")
+        await looked(made, pilot)
+        await resize(made, pilot, size)
+        await looked(made, pilot)
+        made.visit("Fleet")
+        for widget in made.screen.query(Header):
+            widget.refresh()
+        made.screen._compositor.update_widgets(set(made.screen.query(Header)))
+        made.screen._compositor_refresh()
+        await looked(made, pilot)
 
 
 async def test_every_theme_can_be_put_on_and_off_again():
@@ -85,7 +103,8 @@ async def test_a_place_that_was_put_together_ahead_wears_the_theme_that_was_put_
                 made._prepare()
                 await eventually_async(lambda made=made: len(made._places) == len(PLACES), what="places")
             await pilot.press("t", key)
-            await looked(made, pilot)
+            while "asking" in "".join(await looked(made, pilot)):
+                await pilot.pause(0.02)
             cells.append(deepcopy(made.terminal.cells))
     assert cells[0] == cells[1]
 

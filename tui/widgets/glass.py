@@ -66,8 +66,11 @@ class Glass:
             if len(lines) != len(self._lines):
                 self._lines = [[] for _ in lines]
         elif isinstance(update, ChopsUpdate):
+            width = max(update.chop_ends[0], default=0)
             if not self._lines:
-                self._lines = [[_UNKNOWN] * max(ends, default=0) for ends in update.chop_ends]
+                self._lines = [[_UNKNOWN] * width for _ in update.chop_ends]
+            if (len(self._lines[0]), len(self._lines)) != (width, len(update.chop_ends)):
+                return ""  # pieces of a screen that was not laid out since the terminal changed; all of it follows
             lines = [(y, self._line(y, update)) for y in sorted({y for y, _, _ in update.spans})]
         else:
             self.forget()
