@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 T = TypeVar("T")
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 def eventually(ask: Callable[[], T], *, within: float = PATIENCE, what: str = "") -> T:
