@@ -73,14 +73,14 @@ def descendants(processes: dict[int, Stat], roots: Collection[int]) -> list[Stat
     below: dict[int, list[Stat]] = {}
     for found in processes.values():
         below.setdefault(found.parent, []).append(found)
-    todo, seen = list(roots), set(roots)
+    left, seen = list(roots), set(roots)
     result: list[Stat] = []
-    while todo:
-        for child in below.get(todo.pop(), ()):
+    while left:
+        for child in below.get(left.pop(), ()):
             if child.pid not in seen:
                 seen.add(child.pid)
                 result.append(child)
-                todo.append(child.pid)
+                left.append(child.pid)
     return result
 
 

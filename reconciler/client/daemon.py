@@ -275,8 +275,8 @@ class Client:
         if isinstance(error, FileNotFoundError | ConnectionRefusedError | NotADirectoryError):
             return ApiError(f"cannot reach {self._named}: nothing listens there; {self._start}")
         if isinstance(error, PermissionError):
-            todo = "be that user, or name your own with --socket"
-            return ApiError(f"cannot reach {self._named}: it belongs to another user; {todo}")
+            advice = "be that user, or name your own with --socket"
+            return ApiError(f"cannot reach {self._named}: it belongs to another user; {advice}")
         if why := crowded(error):
             return ApiError(f"cannot ask {self._named}: {why}")
         if isinstance(error, TimeoutError):

@@ -43,15 +43,15 @@ class Gateway(NamedTuple):
         if why := crowded(error):
             return HoldfastError(f"cannot ask the gateway at {self.url}{there}: {why}")
         why = (said or str(error) or type(error).__name__).lower()
-        todo = f"{START}{there}"
+        advice = f"{START}{there}"
         if "certificate" in why:
             named = "mismatch" in why
-            todo = (
+            advice = (
                 "name it as its certificate does: --url https://NAME"
                 if named
                 else "name its authority in SSL_CERT_FILE"
             )
-        return HoldfastError(f"cannot reach the gateway at {self.url}{there}: {why}; {todo}")
+        return HoldfastError(f"cannot reach the gateway at {self.url}{there}: {why}; {advice}")
 
 
 def gateway(url: str, key_file: str | None = None) -> Gateway:
@@ -146,12 +146,12 @@ def refusal(status: int, raw: bytes, after: str | None = None) -> str:
 
     `after`: its `Retry-After`.
     """
-    todo = "; `--key-file FILE` or HOLDFAST_KEY is the key that is shown" if status == HTTPStatus.UNAUTHORIZED else ""
+    advice = "; `--key-file FILE` or HOLDFAST_KEY is the key that is shown" if status == HTTPStatus.UNAUTHORIZED else ""
     if after is not None and after.isascii() and after.isdigit() and len(after) < 6:
-        todo += f"; try again in {after} s"
+        advice += f"; try again in {after} s"
     with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
-        return f"{message(json.loads(raw)['error'])} (status {status}{todo})"
-    return f"it answered with status {status}{todo}"
+        return f"{message(json.loads(raw)['error'])} (status {status}{advice})"
+    return f"it answered with status {status}{advice}"
 
 
 def message(error: Any) -> str:
