@@ -178,17 +178,24 @@ def rewrite(path: str, record: Record) -> None:
 
 
 def deserted(path: str, slot: str) -> bool:
-    """Whether certainly nothing of this slot runs, whatever its files say. Looks at every process."""
+    """Whether certainly nothing of this slot runs, whatever its files say. Looks at every process.
+
+    What carries the token of the run that was last started is ours. Where that is not known either, whatever says that
+    it is of a slot of this name may be, though it may as well be another daemon's.
+    """
     if held.by_somebody(f"{path}/run.json"):
         return False
+    run: runfile.Run | None = None
+    with contextlib.suppress(OSError):
+        run = runfile.read(f"{path}/run.json")
     try:
         status = os.stat(f"{path}/out")
         pipe = (status.st_dev, status.st_ino)
     except FileNotFoundError:
         pipe = (0, 0)
-    mark = f"HOLDFAST_SLOT={slot}".encode()
+    mark = f"HOLDFAST_TOKEN={run.token}" if run is not None and run.token else f"HOLDFAST_SLOT={slot}"
     return not any(
-        procfs.writes_to(pid, pipe) or mark in (procfs.read(f"/proc/{pid}/environ") or b"").split(b"\0")
+        procfs.writes_to(pid, pipe) or mark.encode() in (procfs.read(f"/proc/{pid}/environ") or b"").split(b"\0")
         for pid in procfs.pids()
     )
 

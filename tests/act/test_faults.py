@@ -16,7 +16,7 @@ from reconciler.model.errors import TransientError
 from reconciler.model.observation import Exited, Recorded, Unknown
 from reconciler.model.status import Reason
 from tests.act.stage import Stage, alive, ended, launch, live, running, said, sh
-from tests.eventually import eventually_async
+from tests.eventually import eventually, eventually_async
 
 
 @pytest.fixture
@@ -231,16 +231,42 @@ def test_a_slot_that_cannot_be_read_is_unknown_and_not_absent(stage):
     live(scene())
 
 
-def test_a_record_cut_off_by_a_power_cut_is_set_aside_when_nothing_of_it_can_run(stage):
+def test_a_record_cut_off_by_a_power_cut_is_set_aside_when_nothing_of_it_can_run(stage, tmp_path):
+    """Though a daemon with another state directory has one of the same name."""
+    other = Stage(tmp_path / "other")
+
     async def scene():
-        async with stage.runtime() as runtime:
-            await runtime.start(launch(), {})
+        for each in (stage, other):
+            async with each.runtime() as runtime:
+                await runtime.start(launch(), {})
         stage.clear()
         (stage.path() / "launch.json").write_bytes(b"")
         async with stage.runtime() as runtime:
             assert runtime.instances == {}
             await runtime.start(launch(), {})
             await running(runtime)
+
+    try:
+        live(scene())
+    finally:
+        other.clear()
+
+
+def test_a_record_that_was_cut_off_is_not_set_aside_while_something_of_it_runs(stage):
+    async def scene():
+        async with stage.runtime() as runtime:
+            await runtime.start(launch(), {})
+            pid = (await running(runtime)).pid
+        for keeper in stage.keepers():
+            os.kill(keeper, 9)
+        eventually(lambda: not stage.keepers())
+        (stage.path() / "launch.json").write_bytes(b"")
+        for lost in (False, True):
+            if lost:
+                (stage.path() / "run.json").write_bytes(b"")
+            async with stage.runtime() as runtime:
+                assert isinstance(runtime.instances["chat/0"].phase, Unknown)
+                assert alive(pid)
 
     live(scene())
 
