@@ -46,7 +46,7 @@ def token_of(stage):
 async def with_children(stage, runtime, run=1):
     await runtime.start(launch(run=run, argv=py(DAEMONISED)), {})
     await eventually_async(lambda: stage.log(run=run).count("child") == 4)
-    assert len(carriers(token_of(stage))) == 5
+    await eventually_async(lambda: len(carriers(token_of(stage))) == 5, what="who forked twice has left in between")
     return (await running(runtime)).pid
 
 
@@ -144,12 +144,14 @@ def test_a_stop_goes_on_when_daemon_and_keeper_are_killed_in_it(stage):
             await runtime.start(launch(argv=sh(DEAF)), {})
             await said(stage, "deaf")
             pid = (await running(runtime)).pid
-            stop = asyncio.create_task(runtime.stop("chat/0", 1, 1.0, Reason.NotInFleet))
+            stop = asyncio.create_task(runtime.stop("chat/0", 1, 300.0, Reason.NotInFleet))
             await eventually_async(lambda: isinstance(runtime.instances["chat/0"].phase, Stopping))
             stop.cancel()
         for keeper in stage.keepers():
             os.kill(keeper, signal.SIGKILL)
+        eventually(lambda: not stage.keepers())
         assert alive(pid)
+        forge(stage, kill_at=time.monotonic())  # the grace has passed meanwhile
         async with stage.runtime() as runtime:
             end = await ended(runtime)
             assert end.asked is Reason.NotInFleet

@@ -10,7 +10,7 @@ from reconciler.act.logfile import PIECE, LogFile
 from reconciler.act.logs import Reader
 from reconciler.model.errors import ApiError
 from reconciler.model.plan import Strikes
-from tests.act.stage import ended, launch, live, sh
+from tests.act.stage import comm, ended, launch, live, running, sh
 from tests.eventually import eventually_async
 
 
@@ -244,8 +244,14 @@ def test_a_flood_neither_blocks_the_engine_nor_fills_the_disk(stage):
         async with stage.runtime() as runtime:
             await runtime.start(launch(argv=sh(flood)), {})
             reader = Reader(str(stage.state))
-            while b"done" not in reader.tail("chat", 0, 1, 3)[0] and b"dropped" not in reader.tail("chat", 0, 1, 1)[0]:
-                await asyncio.sleep(0.05)
+            pid = (await running(runtime)).pid
+            await eventually_async(lambda: comm(pid) == "sleep", what="all of it was taken")
+
+            def told():
+                last = reader.tail("chat", 0, 1, 3)[0]
+                return b"done" in last or b"dropped" in last
+
+            await eventually_async(told, what="the log has its end")
             assert sum(path.stat().st_size for path in stage.logs().iterdir()) <= 2 * PIECE
 
     live(scene())

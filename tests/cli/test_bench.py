@@ -63,9 +63,13 @@ def test_an_engine_that_counts_no_tokens_is_said_to_be_one(run, front):
 
 def test_it_goes_on_for_as_long_as_was_said(run, front):
     front.says = ANSWER
-    found = json.loads(run("bench", "chat", "--concurrency", "2", "--duration", "300ms", "--json").out)
-    assert found["levels"][0]["seconds"] >= 0.3
-    assert found["levels"][0]["requests"] > 2
+
+    def goes_on(seconds: float) -> bool:
+        found = json.loads(run("bench", "chat", "--concurrency", "2", "--duration", f"{seconds}s", "--json").out)
+        assert found["levels"][0]["seconds"] >= seconds
+        return found["levels"][0]["requests"] > 2
+
+    assert any(goes_on(seconds) for seconds in (0.3, 3, 30)), "each of the two asks again while there is time"
 
 
 def test_what_fails_is_counted_told_and_not_measured(run, front):

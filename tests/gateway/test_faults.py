@@ -4,7 +4,6 @@ import asyncio
 import gc
 import hashlib
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -127,12 +126,16 @@ async def test_the_engine_of_a_client_that_leaves_stops_at_once(script: str) -> 
         await eventually_async(lambda: engine.seen)
         if script != "never":
             await client.head()
-        left = time.monotonic()
         client.reset()
-        await eventually_async(lambda: engine.cancelled)
-        took = (engine.cancelled[0].cancelled or 0) - left
-        print(f"cancelled after {took * 1000:.1f} ms")
-        assert took < 1.0
+        looks = 0
+
+        def cancelled() -> bool:
+            nonlocal looks
+            looks += 1
+            return bool(engine.cancelled)
+
+        await eventually_async(cancelled)
+        assert looks < 50, "it waited for a timer"
         (record,) = gate.records
         assert record.reason == "client_left"
         assert not gate.core.demand()
