@@ -17,6 +17,7 @@ import pytest
 from openai import OpenAI
 
 from tests.eventually import eventually
+from tests.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,12 +27,6 @@ def model(tmp_path_factory):
     path = tmp_path_factory.mktemp("models") / "demo.gguf"
     subprocess.run([sys.executable, ROOT / "fleet.d" / "demo_model.py", path], check=True)
     return path
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 def start(*arguments, **more):

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
@@ -20,6 +19,7 @@ from reconciler.cli.web_pages import COLOURS
 from tests.api.daemon import status, workload
 from tests.cli.chromium import Page, opened
 from tests.eventually import eventually_async
+from tests.ports import free_port
 from tests.tui.daemon import Daemon
 from tui.theme import THEMES
 
@@ -244,8 +244,7 @@ def begun(daemon, tmp_path):
     processes: list[subprocess.Popen[str]] = []
 
     def begin(*more: str) -> tuple[subprocess.Popen[str], str]:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            at = f"127.0.0.1:{free.getsockname()[1]}"
+        at = f"127.0.0.1:{free_port()}"
         argv = [sys.executable, "-m", "reconciler.cli", "web", "--socket", daemon.path, "--listen", at, *more]
         dark = os.environ | {"HOLDFAST_THEME": "dark"}  # whatever was chosen last on this machine
         process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=dark)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.eventually import eventually
+from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,9 +22,7 @@ class Machine:
     def __init__(self, place: Path) -> None:
         self.place = place
         place.mkdir(mode=0o700)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         for name in ("host", "user", "other"):
             _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(place / name))
         _run("ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-C", "", "-f", str(place / "locked"))

@@ -16,6 +16,7 @@ from tests.gateway.gate import Gate, served
 from tests.gateway.on_loop import on_loop
 from tests.gateway.smuggling import BODY, PASSED, REFUSED
 from tests.gateway.upstream import Upstream
+from tests.ports import free_port
 
 ALL = {**PASSED, **REFUSED}
 NGINX = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
@@ -98,9 +99,7 @@ async def test_what_could_be_read_in_two_ways_reaches_no_engine_and_ends_the_con
 
 
 def nginx(engine: Upstream, at: Path) -> "tuple[subprocess.Popen[bytes], int]":
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
+    port = free_port()
     config = at / "nginx.conf"
     config.write_text(CONFIG.format(at=at, engine=engine.port, port=port, words=WORDS.decode()))
     assert NGINX is not None

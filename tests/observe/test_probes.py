@@ -1,6 +1,7 @@
 """Readiness by real servers on real ports, asked by the real prober."""
 
 import resource
+import socket
 import subprocess
 import sys
 import time
@@ -13,7 +14,8 @@ from reconciler.model.status import Reason
 from reconciler.ready import readable
 from tests.eventually import eventually_async
 from tests.observe.sights import probe, running
-from tests.observe.watching import HERE, LOADING, engine, free_port, ready, response, scenario, watching
+from tests.observe.watching import HERE, LOADING, engine, ready, response, scenario, watching
+from tests.ports import free_port
 
 
 @scenario
@@ -116,7 +118,10 @@ async def test_without_a_path_a_listening_port_is_enough():
 @scenario
 async def test_without_a_path_a_port_where_nobody_listens_is_not_enough():
     """Not even in the range of ports that the kernel hands out, where a socket may connect to itself."""
-    with watching(running(pid=HERE, port=free_port(), probe=probe(None, interval=0.001))) as seen:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with watching(running(pid=HERE, port=port, probe=probe(None, interval=0.001))) as seen:
         await eventually_async(lambda: seen.told)
         assert seen.now() == NotReady(detail="connection refused")
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import asynccontextmanager, contextmanager
@@ -68,12 +67,6 @@ async def engine(answer=b"", port=0):
     made.port = server.sockets[0].getsockname()[1]
     async with server:
         yield made
-
-
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 class Watching:
