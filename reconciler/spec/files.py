@@ -5,6 +5,8 @@ No symlink inside the tree is followed; nothing but a regular file is opened; no
 
 import os
 import stat
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -19,6 +21,10 @@ MAX_DEPTH = 16
 
 Stamp = tuple[int, int, int, int, int]
 """Device, inode, size, mtime and ctime in ns: equal where the content is."""
+FRESH = -1
+"""For the ctime of a file that was changed in this very moment: another change may have the same time."""
+_TICK = 20_000_000
+"""Nanoseconds after which another change has another time: the clocks of file systems tick, every 10 ms at the most."""
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NONBLOCK
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
@@ -41,8 +47,10 @@ class Listing:
 class Tree:
     """An open fleet directory. Opening it raises OSError."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, *, today: Callable[[], int] = time.time_ns) -> None:
+        """`today`: nanoseconds since the epoch, as files are dated."""
         self.name = display_name(root)
+        self._today = today
         self._fd = os.open(root, _DIRECTORY)
         self._parent: tuple[str, int] | None = None
         found = os.fstat(self._fd)
@@ -79,7 +87,7 @@ class Tree:
         return self._judge(path, found)
 
     def read(self, path: str) -> tuple[Stamp, bytes] | Problem | None:
-        """A file's content, and its stamp from before it was read; None where there is none."""
+        """A file's content, and its stamp from before it was read, which may be FRESH; None where there is none."""
         seen = self.stamp(path)
         if not isinstance(seen, tuple):
             return seen
@@ -99,7 +107,8 @@ class Tree:
             if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_FILE:
                 refused = self._judge(path, found)
                 return None if isinstance(refused, tuple) else refused
-            stamp = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+            changed = FRESH if abs(self._today() - found.st_ctime_ns) < _TICK else found.st_ctime_ns
+            stamp = found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, changed
             data = os.read(fd, found.st_size + 1)  # not as much as may be: room for it is not had for nothing
             if len(data) != found.st_size:
                 while len(data) <= MAX_FILE and (more := os.read(fd, MAX_FILE + 1 - len(data))):

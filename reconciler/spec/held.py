@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from reconciler.model.source import Problem
 from reconciler.spec.check import Declared, Key, Reading
-from reconciler.spec.files import Stamp
+from reconciler.spec.files import FRESH, Stamp
 
 
 @dataclass(slots=True)
@@ -69,17 +69,22 @@ class Patience:
         self._pending: dict[str, Held] = {}
         self._removal = 0.0
 
-    def see(self, path: str, stamp: Stamp | None, reading: Reading | None, now: float) -> None:
-        """A file says something new."""
+    def see(self, path: str, stamp: Stamp | None, reading: Reading | None, now: float) -> bool:
+        """A file was read. Whether it is news: not where it says the same, and was read only as its stamp was FRESH."""
         held = self.files.get(path)
         if held is None:
             self.files[path] = self._pending[path] = Held(stamp, reading, now)
-            return
+            return True
+        before = held.stamp
+        if before and stamp and before == (*stamp[:4], FRESH) and reading == held.reading:
+            held.stamp = stamp
+            return False
         took = path in self._pending and held.takes_away()
         held.stamp, held.reading, held.since = stamp, reading, now
         self._pending[path] = held
         if held.takes_away() or took:
             self._removal = now
+        return True
 
     def believe(self, path: str) -> tuple[tuple[Declared, ...], tuple[Declared, ...]]:
         """Believe what a file says now. What it declared before, and what it declares from now on."""

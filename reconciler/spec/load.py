@@ -297,8 +297,7 @@ class Loader:
         if look.missing is not None:
             return
         self._size, self._identity = look.size, look.identity
-        for item in look.news:
-            patience.see(item.path, item.stamp, item.reading, now)
+        news = [item for item in look.news if patience.see(item.path, item.stamp, item.reading, now)]
         touched: set[Key] = set()
         at_once = self._first or not self._patient
         ripe = patience.ripe(now, at_once=at_once)
@@ -308,7 +307,7 @@ class Loader:
             touched |= self._yield(touched)
             ripe = patience.ripe(now, at_once=at_once)
         self._first = False
-        if look.news or touched:
+        if news or touched:
             resolver.resolve(touched)
             self._generation += 1
 

@@ -12,7 +12,7 @@ import pytest
 from reconciler.spec import files
 from reconciler.spec.files import Tree
 from reconciler.spec.load import load_once
-from tests.spec.place import Place, model, names, problems
+from tests.spec.place import Place, both, model, names, problems
 
 
 def refusals(root: Path) -> dict[str, str]:
@@ -87,6 +87,33 @@ def test_a_fifo_and_a_socket_are_refused_and_never_waited_for(tmp_path: Path) ->
     }
     with Tree(str(tmp_path)) as tree:
         assert not isinstance(tree.read_again("fifo.yaml"), tuple)
+
+
+@pytest.mark.parametrize(
+    ("age", "known"), [(0, False), (19_999_999, False), (20_000_000, True), (-3_600 * 10**9, True)]
+)
+def test_by_its_times_nobody_knows_a_file_again_that_was_changed_in_this_moment(
+    tmp_path: Path, age: int, known: bool
+) -> None:
+    """The clocks of file systems tick: another change may have the same time, and as many bytes."""
+    path = tmp_path / "a.yaml"
+    path.write_text(model("a"))
+    changed = path.stat().st_ctime_ns
+    with Tree(str(tmp_path), today=lambda: changed + age) as tree:
+        found = tree.read_again("a.yaml")
+        assert isinstance(found, tuple)
+        assert (found[0] == tree.stamp("a.yaml")) == known
+
+
+def test_a_file_that_is_read_again_for_that_and_says_the_same_has_been_at_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_TICK", 10**18)
+    place = Place(tmp_path / "fleet.d", {"a.yaml": both(model("a"), model("b"))}, rest=1.0)
+    place.write("a.yaml", model("a"))
+    assert names(place.look()) == ["a", "b"]
+    assert names(place.look(after=0.6)) == ["a", "b"]
+    assert names(place.look(after=0.6)) == ["a"]
 
 
 def test_a_device_is_refused(tmp_path: Path) -> None:
