@@ -74,6 +74,20 @@ def test_what_lies_behind_is_not_seen_where_nothing_was_to_be_updated():
     assert ["".join(cell[0] for cell in line) for line in ours.cells][1] == "chat      cpu 4 "
 
 
+@pytest.mark.parametrize("text", ["abcd", "abcdefgh", "abcde日", ""])
+def test_signs_whose_width_is_disputed_move_nothing_that_stands_beside_them(text):
+    """A strip may say that it is wider, or narrower, than its signs are counted here."""
+    blue = Style(bgcolor="#0000ff")
+    beside = Strip([Segment("|" + " " * (WIDTH - 7), blue)])
+    told = LayoutUpdate([[Strip([Segment(text, blue)], 6), beside]], Region(0, 0, WIDTH, 1))
+    terminal, glass = Terminal(WIDTH, 1), Glass()
+    terminal.feed(glass.written(told, CONSOLE))
+    assert terminal.lines[0].index("|") == 6
+    terminal.feed(glass.written(ChopsUpdate([{0: strip((" " * WIDTH, blue))}], [(0, 0, 6)], [[WIDTH]]), CONSOLE))
+    assert "".join(cell[0] for cell in terminal.cells[0]) == " " * 6 + "|" + " " * (WIDTH - 7)
+    assert len({look for _, look in terminal.cells[0]}) == 1
+
+
 def test_a_colour_is_said_once_and_only_where_it_is_another_one():
     glass = Glass()
     plain, red = Style(color="#112233", bgcolor="#000000"), Style(color="#ff0000", bgcolor="#000000")

@@ -13,7 +13,6 @@ from typing import NamedTuple
 from rich.cells import cell_len, split_graphemes
 from rich.color import ColorSystem
 from rich.console import COLOR_SYSTEMS, Console, ConsoleOptions, RenderResult
-from rich.segment import Segment
 from rich.style import Style
 from textual._compositor import ChopsUpdate, CompositorUpdate, LayoutUpdate
 from textual.strip import Strip
@@ -95,9 +94,11 @@ class Glass:
                     cells[first:last] = new[first - x : last - x]
         return cells
 
-    def _cells(self, strips: Iterable[Iterable[Segment]]) -> list[_Cell]:
+    def _cells(self, strips: Iterable[Strip]) -> list[_Cell]:
+        """Each as wide as it says, whatever was made of its signs: what stands beside it is not moved."""
         looks, cells = self._looks, list[_Cell]()
         for strip in strips:
+            begin = len(cells)
             for text, style, _ in strip:
                 look = looks.get(style)
                 if look is None:
@@ -106,6 +107,8 @@ class Glass:
                     cells += [(letter, look) for letter in text]
                 else:
                     cells += [(letter, look) for letter in _letters(text)]
+            if len(cells) - begin != strip.cell_length:
+                cells[begin:] = _fitted(cells[begin:], strip.cell_length)
         return cells
 
     def _look(self, style: Style | None) -> _Look:
@@ -136,7 +139,8 @@ def _fitted(cells: list[_Cell], size: int) -> list[_Cell]:
     """So many, whatever was made of signs whose width is disputed; a wide one is whole or not there."""
     if len(cells) > size:
         del cells[size if not size or cells[size][0] else size - 1 :]
-    return [*cells, *[(" ", _PLAIN)] * (size - len(cells))] if len(cells) < size else cells
+    look = cells[-1][1] if cells else _PLAIN
+    return [*cells, *[(" ", look)] * (size - len(cells))] if len(cells) < size else cells
 
 
 @lru_cache(512)  # all that one screen shows; of wide signs a line takes some ten kilobytes here
