@@ -116,8 +116,9 @@ async def looked(app: Watched, pilot: Pilot[None]) -> list[str]:
 
 
 def _check(app: Watched) -> None:
-    assert app.terminal.size == app.size
-    assert _otherwise(app) == []
+    assert app.terminal.size == app.size, (app.terminal.size, app.size)
+    otherwise = _otherwise(app)
+    assert not otherwise, "\n".join(otherwise)
     if app.size.width >= LEAST[0] and app.size.height >= LEAST[1]:
         if isinstance(app.screen, Place):
             _check_frame(app, app.screen)
