@@ -54,18 +54,18 @@ def fetch(action: Fetch, token: str | None) -> None:
             cwd="/",
             start_new_session=True,
         )
-        if process.stdin is not None:
-            with process.stdin:
-                process.stdin.write(json.dumps(order).encode())
     except OSError as error:
         raise TransientError(Reason.FetchFailed, f"cannot start a fetch: {error.strerror}") from None
+    if process.stdin is not None:
+        with contextlib.suppress(BrokenPipeError), process.stdin:  # who ended before says why at its end
+            process.stdin.write(json.dumps(order).encode())
     ended, said = threading.Event(), list[str]()
     threading.Thread(target=_wait, args=(process, ended, said), name="fetch", daemon=True).start()
     begun = shelf.monotonic()
     while not ended.wait(0.02) and not _is_told(path) and shelf.monotonic() < begun + _TAKES:
         pass
     if ended.is_set() and process.returncode:  # it could write down nothing, so there is nothing else to know it by
-        raise TransientError(Reason.FetchFailed, said[0] if said else f"cannot fetch {action.source}: it was killed")
+        raise TransientError(Reason.FetchFailed, _why(action.source, process.returncode, said))
 
 
 def cancel(action: Cancel) -> None:
@@ -98,6 +98,15 @@ def _wait(process: subprocess.Popen[bytes], ended: threading.Event, said: list[s
             said += lines.read().decode(errors="replace").splitlines()[-1:]
     process.wait()
     ended.set()
+
+
+def _why(source: str, status: int, said: list[str]) -> str:
+    """Why it came to nothing: in its own words, else how its process ended and what that said last."""
+    words = said[0] if said else ""
+    if words.startswith("cannot fetch "):
+        return words
+    how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+    return f"cannot fetch {source}: its process {how}" + (f": {words}" if words else "")
 
 
 def _environment() -> dict[str, str]:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 
@@ -194,6 +195,25 @@ def test_a_disk_that_is_full_from_the_beginning_is_told(tmp_path):
         (tmp_path / "c" / "fill").write_bytes(b"x" * 65536)
         with pytest.raises(TransientError, match="is full"):
             fetching.fetch(asked(tmp_path / "c"), None)
+
+
+@pytest.mark.parametrize(
+    ("ends", "told"),
+    [
+        ("echo 'No module named shelf' >&2; exit 1", "its process ended with status 1: No module named shelf"),
+        ("exit 7", "its process ended with status 7"),
+        ("kill -9 $$", "its process was killed by signal 9"),
+    ],
+)
+def test_a_process_that_ends_before_it_reads_its_order_is_told_by_its_end(tmp_path, monkeypatch, ends, told):
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\n{ends}\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    longer_than_a_pipe = "x" * 2**20  # so the order cannot be handed over without a reader
+    with pytest.raises(TransientError) as caught:
+        fetching.fetch(asked(tmp_path / "c"), longer_than_a_pipe)
+    assert str(caught.value) == f"cannot fetch {GGUF}: {told}"
 
 
 def test_room_is_looked_for_on_the_disk_that_the_weights_go_to(tmp_path):
