@@ -85,6 +85,40 @@ def test_a_journal_that_could_not_be_followed_is_followed_once_it_can(tmp_path, 
     assert len(asked) == 1
 
 
+def entry(said: str) -> bytes:
+    """A line of chat/0 as the journal tells it, its cursor the line itself."""
+    return f"__CURSOR={said}\nMESSAGE={said}\n_SYSTEMD_UNIT=holdfast-chat-0.service\nHOLDFAST_TOKEN=t\n\n".encode()
+
+
+def test_what_cannot_be_taken_is_passed_by_and_nothing_before_it_is_taken_twice(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(journal, "_AGAIN", 0.01)
+    said = ["one", "two", "three"]
+    take = journal.LogFile.feed
+
+    def feed(log: journal.LogFile, data: bytearray, size: int) -> None:
+        if bytes(data) == b"two\n":
+            raise ValueError("no such line")
+        take(log, data, size)
+
+    monkeypatch.setattr(journal.LogFile, "feed", feed)
+    peers: list[socket.socket] = []
+
+    def follow(cursor: str = "", **_: float) -> Stream:
+        ours, theirs = socket.socketpair()
+        peers.append(theirs)
+        theirs.sendall(b"".join(map(entry, said[said.index(cursor) + 1 if cursor else 0 :])))
+        return Stream(ours, ours.close)
+
+    one = journal.Journal(follow, str(tmp_path / "journal"))
+    one.expect("t", "chat/0", str(tmp_path / "logs"), 1)
+    log = tmp_path / "logs" / "1.0.log"
+    eventually(lambda: log.exists() and "three" in log.read_text(), what="it goes on behind what cannot be taken")
+    one.close()
+    for peer in peers:
+        peer.close()
+    assert log.read_text() == "one\nthree\n"
+
+
 def test_no_environment_is_left_where_it_cannot_be_written_whole(tmp_path, monkeypatch) -> None:
     """Secrets stand in it."""
     monkeypatch.setattr(manager, "ORDERS", str(tmp_path / "orders"))

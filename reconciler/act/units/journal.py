@@ -99,18 +99,24 @@ class Journal:
             data = bytearray()
             while not self._closed.is_set() and (piece := stream.socket.recv(262144)):
                 data += piece
-                last = b""
-                for entry in entries(data):
-                    self._take(entry)
-                    last = entry.get(b"__CURSOR", last)
-                if last:
-                    for log in tuple(self._logs.values()):
-                        log.settle()
-                    with contextlib.suppress(OSError):
-                        os.pwrite(cursor, last.ljust(_CURSOR), 0)
+                self._take_all(data, cursor)
         finally:
             self._stream = None
             stream.close()
+
+    def _take_all(self, data: bytearray, cursor: int) -> None:
+        """Take whole entries; how far is written down whatever becomes of one, so that none is taken twice."""
+        last = b""
+        try:
+            for entry in entries(data):
+                last = entry.get(b"__CURSOR", last)
+                self._take(entry)
+        finally:
+            if last:
+                with contextlib.suppress(OSError):
+                    os.pwrite(cursor, last.ljust(_CURSOR), 0)
+        for log in tuple(self._logs.values()):
+            log.settle()
 
     def _take(self, entry: Entry) -> None:
         said = entry.get(b"MESSAGE", b"")
