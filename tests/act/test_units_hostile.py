@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -117,6 +118,32 @@ def test_what_cannot_be_taken_is_passed_by_and_nothing_before_it_is_taken_twice(
     for peer in peers:
         peer.close()
     assert log.read_text() == "one\nthree\n"
+
+
+def test_a_log_is_not_closed_while_a_line_is_written_to_it(tmp_path, monkeypatch) -> None:
+    """Its descriptor would be that of whatever is opened next."""
+    begun, goes_on, done = threading.Event(), threading.Event(), list[str]()
+    monkeypatch.setattr(journal.LogFile, "close", lambda _: done.append("closed"))
+
+    def feed(log: journal.LogFile, data: bytearray, size: int) -> None:
+        begun.set()
+        goes_on.wait(60)
+        done.append("written")
+
+    monkeypatch.setattr(journal.LogFile, "feed", feed)
+    ours, theirs = socket.socketpair()
+    one = journal.Journal(lambda **_: Stream(ours, ours.close), str(tmp_path / "journal"))
+    one.expect("t", "chat/0", str(tmp_path / "logs"), 1)
+    theirs.sendall(entry("one"))
+    assert begun.wait(60)
+    dropping = threading.Thread(target=one.drop, args=("t",))
+    dropping.start()
+    dropping.join(0.2)
+    goes_on.set()
+    dropping.join()
+    one.close()
+    theirs.close()
+    assert done == ["written", "closed"]
 
 
 def test_no_environment_is_left_where_it_cannot_be_written_whole(tmp_path, monkeypatch) -> None:

@@ -34,6 +34,8 @@ class Journal:
         self._logs: dict[str, LogFile] = {}
         self._units: dict[str, str] = {}
         self._heard: dict[str, float] = {}
+        self._writing = threading.Lock()
+        """A log is closed while nobody writes to it: its descriptor may be another file's at once."""
         self._closed = threading.Event()
         self._stream: Stream | None = None
         self._thread: threading.Thread | None = None
@@ -44,7 +46,9 @@ class Journal:
         if token in self._logs:
             return
         begun = os.path.isdir(logs) and any(found == run for found, _ in pieces(logs))
-        self._logs[token] = LogFile(logs, run, clock=time.monotonic, again=begun)
+        log = LogFile(logs, run, clock=time.monotonic, again=begun)
+        with self._writing:
+            self._logs[token] = log
         self._units[unit.name(slot)] = token
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
@@ -52,10 +56,11 @@ class Journal:
 
     def drop(self, token: str) -> None:
         """Nothing more of it is wanted."""
-        self._heard.pop(token, None)
-        log = self._logs.pop(token, None)
-        if log is not None:
-            log.close()
+        with self._writing:
+            self._heard.pop(token, None)
+            log = self._logs.pop(token, None)
+            if log is not None:
+                log.close()
 
     def dropped(self, token: str) -> int:
         """Lines of it that could not be kept."""
@@ -115,8 +120,9 @@ class Journal:
             if last:
                 with contextlib.suppress(OSError):
                     os.pwrite(cursor, last.ljust(_CURSOR), 0)
-        for log in tuple(self._logs.values()):
-            log.settle()
+        with self._writing:
+            for log in self._logs.values():
+                log.settle()
 
     def _take(self, entry: Entry) -> None:
         said = entry.get(b"MESSAGE", b"")
@@ -129,11 +135,12 @@ class Journal:
             token = self._units.get(entry.get(b"_SYSTEMD_UNIT", b"").decode(errors="replace"), "")
             if entry.get(unit.TOKEN.encode(), b"") != token.encode():
                 return
-        log = self._logs.get(token)
-        if log is not None:
-            whole = said if entry.get(b"_LINE_BREAK") == b"line-max" else said + b"\n"
-            log.feed(bytearray(whole), len(whole))
-            self._heard[token] = time.monotonic()
+        whole = said if entry.get(b"_LINE_BREAK") == b"line-max" else said + b"\n"
+        with self._writing:
+            log = self._logs.get(token)
+            if log is not None:
+                log.feed(bytearray(whole), len(whole))
+                self._heard[token] = time.monotonic()
 
 
 def entries(data: bytearray) -> Iterator[Entry]:
