@@ -88,6 +88,13 @@ class LogFile:
         if begin < size:
             self._write(data, begin, size)
 
+    def remark(self, text: str) -> None:
+        """Say in the log what people have to know of it: once, as long as nothing else comes."""
+        line = b"[holdfast: %s]\n" % text.encode(errors="replace")
+        if not self.tail.endswith(line):
+            whole = bytearray(line if not self.tail or self.tail.endswith(b"\n") else b"\n" + line)
+            self.feed(whole, len(whole))
+
     def settle(self) -> None:
         """Tell what was dropped, if the disk and the budget allow it by now; for when the engine has gone quiet."""
         self._refill()

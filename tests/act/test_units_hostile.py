@@ -4,13 +4,15 @@ import asyncio
 import os
 import socket
 import threading
+from collections.abc import Generator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from reconciler.act.units import journal, manager, unit
-from reconciler.act.units.door import Stream, Units
+from reconciler.act.units import broker, journal, manager, unit
+from reconciler.act.units.door import Broker, Straight, Units
 from reconciler.act.units.manager import Manager
 from reconciler.act.units.runtime import UnitRuntime
 from reconciler.model.container import Unit
@@ -40,7 +42,7 @@ class Door:
             await self.cleared.wait()
         return [self.unit]
 
-    def journal(self, **begin: Any) -> Stream:
+    def journal(self, **begin: Any) -> socket.socket:
         raise OSError("no journal here")
 
 
@@ -68,10 +70,10 @@ def test_a_journal_that_could_not_be_followed_is_followed_once_it_can(tmp_path, 
     ours, theirs = socket.socketpair()
     asked: list[dict[str, Any]] = []
 
-    def follow(**begin: Any) -> Stream:
+    def follow(**begin: Any) -> socket.socket:
         asked.append(begin)
         theirs.sendall(b"MESSAGE=well\n_SYSTEMD_UNIT=holdfast-chat-0.service\nHOLDFAST_TOKEN=t\n__CURSOR=c\n\n")
-        return Stream(ours, ours.close)
+        return ours
 
     place = tmp_path / "units"
     place.write_text("a file is in the way")
@@ -91,6 +93,71 @@ def entry(said: str) -> bytes:
     return f"__CURSOR={said}\nMESSAGE={said}\n_SYSTEMD_UNIT=holdfast-chat-0.service\nHOLDFAST_TOKEN=t\n\n".encode()
 
 
+@pytest.fixture(params=["straight", "broker"])
+def door(request, tmp_path, monkeypatch) -> Generator[Straight | Broker]:
+    """Both ways to a manager that finds its programs in `bin`."""
+    monkeypatch.setattr(journal, "_AGAIN", 0.01)
+    monkeypatch.setitem(manager._ENV, "PATH", str(tmp_path / "bin"))
+    (tmp_path / "bin").mkdir()
+    if request.param == "straight":
+        yield Straight("/s", "/w")
+        return
+    monkeypatch.setattr(broker, "IDLE", 0.01)
+    over = threading.Event()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "s"))
+        server.listen()
+        serving = broker.Broker(Manager("/s", "/w"), os.getuid())
+
+        def serve() -> None:
+            while not over.is_set():
+                serving.serve(server)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield Broker(str(tmp_path / "s"))
+        over.set()
+        thread.join()
+
+
+def journalctl(place: Path, text: str, mode: int = 0o755) -> None:
+    """From now on that is what runs under this name."""
+    (place / "new").write_text(f"#!/bin/sh\n{text}\n")
+    (place / "new").chmod(mode)
+    os.replace(place / "new", place / "journalctl")
+
+
+@pytest.mark.parametrize(
+    ("does", "told"),
+    [
+        (None, "cannot run journalctl: no such file or directory"),
+        (("", 0o644), "cannot run journalctl: permission denied"),
+        (("echo 'No journal files were opened.' >&2; exit 1", 0o755), "journalctl: No journal files were opened."),
+        (("exit 4", 0o755), "journalctl: it ended with status 4"),
+    ],
+    ids=["missing", "not-executable", "refused", "ended"],
+)
+def test_why_no_journal_can_be_read_stands_in_the_log_once(tmp_path, door, does, told) -> None:
+    place, log, threads = tmp_path / "bin", tmp_path / "logs" / "1.0.log", threading.active_count()
+    if does is not None:
+        journalctl(place, *does)
+    tries: list[dict[str, Any]] = []
+
+    def follow(**begin: Any) -> socket.socket:
+        tries.append(begin)
+        return door.journal(**begin)
+
+    one = journal.Journal(follow, str(tmp_path / "journal"))
+    one.expect("t", "chat/0", str(tmp_path / "logs"), 1)
+    eventually(lambda: len(tries) > 4, what="it is tried again and again")
+    assert log.read_text() == f"[holdfast: what it says cannot be read: {told}]\n"
+    (tmp_path / "entry").write_bytes(entry("well"))
+    journalctl(place, f"/bin/cat {tmp_path}/entry; exec /bin/sleep 1000")
+    eventually(lambda: log.read_text().endswith("]\nwell\n"), what="it is read once it can be")
+    one.close()
+    eventually(lambda: threading.active_count() <= threads, what="nobody is left behind")
+
+
 def test_what_cannot_be_taken_is_passed_by_and_nothing_before_it_is_taken_twice(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(journal, "_AGAIN", 0.01)
     said = ["one", "two", "three"]
@@ -104,11 +171,11 @@ def test_what_cannot_be_taken_is_passed_by_and_nothing_before_it_is_taken_twice(
     monkeypatch.setattr(journal.LogFile, "feed", feed)
     peers: list[socket.socket] = []
 
-    def follow(cursor: str = "", **_: float) -> Stream:
+    def follow(cursor: str = "", **_: float) -> socket.socket:
         ours, theirs = socket.socketpair()
         peers.append(theirs)
         theirs.sendall(b"".join(map(entry, said[said.index(cursor) + 1 if cursor else 0 :])))
-        return Stream(ours, ours.close)
+        return ours
 
     one = journal.Journal(follow, str(tmp_path / "journal"))
     one.expect("t", "chat/0", str(tmp_path / "logs"), 1)
@@ -132,7 +199,7 @@ def test_a_log_is_not_closed_while_a_line_is_written_to_it(tmp_path, monkeypatch
 
     monkeypatch.setattr(journal.LogFile, "feed", feed)
     ours, theirs = socket.socketpair()
-    one = journal.Journal(lambda **_: Stream(ours, ours.close), str(tmp_path / "journal"))
+    one = journal.Journal(lambda **_: ours, str(tmp_path / "journal"))
     one.expect("t", "chat/0", str(tmp_path / "logs"), 1)
     theirs.sendall(entry("one"))
     assert begun.wait(60)

@@ -79,23 +79,13 @@ class Broker:
                 packet = _order(peer)
                 if packet.get("op") == "journal":
                     peer.settimeout(None)
-                    self._tell(peer, packet)
+                    with contextlib.suppress(OrderError):
+                        self._manager.journal(packet, peer)
                 else:
                     peer.sendall(json.dumps(carry_out(self._manager, packet)).encode() + b"\n")
         finally:
             self._places.release()
             self._count(-1)
-
-    def _tell(self, peer: socket.socket, packet: dict[str, Any]) -> None:
-        try:
-            follower = self._manager.journal(packet, peer.fileno())
-        except OrderError:
-            return
-        try:
-            peer.recv(1)  # nothing more is said to us: this is its end
-        finally:
-            follower.kill()  # our own child, not reaped
-            follower.wait()
 
     def _count(self, by: int) -> None:
         with self._lock:

@@ -4,8 +4,8 @@ import asyncio
 import contextlib
 import json
 import socket
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+import threading
+from typing import Any, Protocol
 
 from reconciler.act.aside import aside
 from reconciler.act.units.broker import LARGEST, carry_out
@@ -15,13 +15,6 @@ from reconciler.act.units.unit import OrderError
 Units = list[dict[str, str]]
 
 
-class Stream(NamedTuple):
-    """What the journal tells, as `journalctl --output=export` writes it."""
-
-    socket: socket.socket
-    close: Callable[[], None]
-
-
 class Door(Protocol):
     """Orders, and what the journal tells."""
 
@@ -29,8 +22,8 @@ class Door(Protocol):
         """Have an order carried out; how the units are that it is about. SilentError or RefusedError."""
         ...
 
-    def journal(self, **begin: Any) -> Stream:
-        """What units log from there on. OSError."""
+    def journal(self, **begin: Any) -> socket.socket:
+        """What units log from there on, as `journalctl --output=export` writes it; at its end why. OSError."""
         ...
 
 
@@ -48,22 +41,15 @@ class Straight:
         except TimeoutError:
             raise SilentError("it has not answered in time") from None
 
-    def journal(self, **begin: Any) -> Stream:
+    def journal(self, **begin: Any) -> socket.socket:
         """See `Door`."""
         ours, theirs = socket.socketpair()
-        with theirs:
-            try:
-                follower = self._manager.journal(begin, theirs.fileno())
-            except (OSError, OrderError):
-                ours.close()
-                raise OSError("journalctl cannot be started") from None
+        threading.Thread(target=self._tell, args=(begin, theirs), name="journalctl", daemon=True).start()
+        return ours
 
-        def close() -> None:
-            ours.close()
-            follower.kill()  # our own child, not reaped
-            follower.wait()
-
-        return Stream(ours, close)
+    def _tell(self, begin: dict[str, Any], peer: socket.socket) -> None:
+        with peer, contextlib.suppress(OrderError):
+            self._manager.journal(begin, peer)
 
 
 class Broker:
@@ -81,7 +67,7 @@ class Broker:
         except TimeoutError:
             raise SilentError("holdfast-units has not answered in time") from None
         except OSError as error:
-            raise SilentError(f"holdfast-units cannot be reached: {(error.strerror or str(error)).lower()}") from None
+            raise SilentError(_unreachable(error)) from None
         except (ValueError, KeyError, TypeError):
             raise SilentError("holdfast-units said something that cannot be understood") from None
 
@@ -96,16 +82,20 @@ class Broker:
             raise ConnectionResetError("it closed the connection")
         return said
 
-    def journal(self, **begin: Any) -> Stream:
+    def journal(self, **begin: Any) -> socket.socket:
         """See `Door`."""
         sock = socket.socket(socket.AF_UNIX)
         try:
             sock.connect(self._path)
             sock.sendall(json.dumps({"op": "journal", **begin}).encode() + b"\n")
-        except OSError:
+        except OSError as error:
             sock.close()
-            raise
-        return Stream(sock, sock.close)
+            raise OSError(_unreachable(error)) from None
+        return sock
+
+
+def _unreachable(error: OSError) -> str:
+    return f"holdfast-units cannot be reached: {(error.strerror or str(error)).lower()}"
 
 
 def _read(answer: dict[str, Any]) -> Units:
@@ -114,9 +104,3 @@ def _read(answer: dict[str, Any]) -> Units:
     if "refused" in answer:
         raise RefusedError(str(answer["refused"]))
     return answer["units"]
-
-
-def hang_up(stream: Stream) -> None:
-    """End whoever waits for what it tells."""
-    with contextlib.suppress(OSError):
-        stream.socket.shutdown(socket.SHUT_RDWR)

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import re
+import socket
 import struct
 import threading
 import time
@@ -14,11 +15,12 @@ from collections.abc import Callable, Iterator
 
 from reconciler.act.logfile import LogFile, pieces
 from reconciler.act.units import unit
-from reconciler.act.units.door import Stream, hang_up
 
 _log = logging.getLogger(__name__)
 _AGAIN = 1.0
-"""Seconds until a follower that broke off is followed by another."""
+"""Seconds until a follower that broke off is followed by another, at first; twice as many each time in vain."""
+_SOUND = 5.0
+"""Seconds after which one that broke off was a good one, though it had nothing to tell."""
 _CURSOR = 512
 _QUIET, _LONGEST_QUIET = 0.05, 0.3
 _SUPPRESSED = re.compile(rb"Suppressed (\d+) messages from (\S+)")
@@ -28,7 +30,7 @@ Entry = dict[bytes, bytes]
 class Journal:
     """The logs of all runs that are units. What it is told is told on the event loop, what it reads in its thread."""
 
-    def __init__(self, follow: Callable[..., Stream], path: str) -> None:
+    def __init__(self, follow: Callable[..., socket.socket], path: str) -> None:
         """`follow`: see `Door.journal`; `path`: the file that holds how far it was read."""
         self._follow, self._path = follow, path
         self._logs: dict[str, LogFile] = {}
@@ -36,8 +38,11 @@ class Journal:
         self._heard: dict[str, float] = {}
         self._writing = threading.Lock()
         """A log is closed while nobody writes to it: its descriptor may be another file's at once."""
-        self._closed = threading.Event()
-        self._stream: Stream | None = None
+        self._closed = False
+        self._woken = threading.Event()
+        self._came = False
+        """Whether the journal that is read now has told anything."""
+        self._stream: socket.socket | None = None
         self._thread: threading.Thread | None = None
         self._began = time.time()
 
@@ -53,6 +58,7 @@ class Journal:
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
             self._thread.start()
+        self._woken.set()  # where the journal cannot be read, that is to be told of this one too
 
     def drop(self, token: str) -> None:
         """Nothing more of it is wanted."""
@@ -77,44 +83,59 @@ class Journal:
 
     def close(self) -> None:
         """Read no more; everything goes on."""
-        self._closed.set()
+        self._closed = True
+        self._woken.set()
         if self._stream is not None:
-            hang_up(self._stream)
+            with contextlib.suppress(OSError):
+                self._stream.shutdown(socket.SHUT_RDWR)
         if self._thread is not None:
             self._thread.join(1.0)
 
     def _work(self) -> None:
-        while not self._closed.is_set():
+        failed = 0
+        while not self._closed:
+            self._woken.clear()
+            began, self._came = time.monotonic(), False
             try:
-                cursor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-                try:
-                    self._listen(cursor)
-                finally:
-                    os.close(cursor)
-            except (OSError, ValueError, struct.error) as error:
-                _log.debug("cannot follow the journal: %s", error)
-            self._closed.wait(_AGAIN)
+                why = self._listen()
+            except OSError as error:
+                why = f"{error.filename}: {str(error.strerror).lower()}" if error.filename else str(error)
+            except Exception as error:  # noqa: BLE001  whatever it is, logs are to go on
+                _log.exception("cannot follow the journal")
+                why = f"an error of Holdfast itself, see its log: {error!r}"
+            failed = 0 if self._came or time.monotonic() > began + _SOUND else failed + 1
+            if failed > 1:  # not at the first, as whoever tells it may be another a moment later
+                self._remark(f"what it says cannot be read: {why or 'the journal ends at once'}")
+            self._woken.wait(_AGAIN * 2 ** min(failed, 5))
 
-    def _listen(self, cursor: int) -> None:
-        known = os.pread(cursor, _CURSOR, 0).decode(errors="replace").strip()
-        # before the first unit was started there was nothing of ours
-        stream = self._follow(**({"cursor": known} if known else {"since": self._began - 1.0}))
-        self._stream = stream
+    def _listen(self) -> str:
+        """Read until it ends. Why, if that is told."""
+        cursor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            data = bytearray()
-            while not self._closed.is_set() and (piece := stream.socket.recv(262144)):
-                data += piece
-                self._take_all(data, cursor)
+            known = os.pread(cursor, _CURSOR, 0).decode(errors="replace").strip()
+            # before the first unit was started there was nothing of ours
+            with self._follow(**({"cursor": known} if known else {"since": self._began - 1.0})) as stream:
+                self._stream = stream
+                data = bytearray()
+                while not self._closed and (piece := stream.recv(262144)):
+                    data += piece
+                    self._take_all(data, cursor)
+            return unit.why_ended(bytes(data))
         finally:
             self._stream = None
-            stream.close()
+            os.close(cursor)
+
+    def _remark(self, text: str) -> None:
+        with self._writing:
+            for log in self._logs.values():
+                log.remark(text)
 
     def _take_all(self, data: bytearray, cursor: int) -> None:
         """Take whole entries; how far is written down whatever becomes of one, so that none is taken twice."""
         last = b""
         try:
             for entry in entries(data):
-                last = entry.get(b"__CURSOR", last)
+                self._came, last = True, entry.get(b"__CURSOR", last)
                 self._take(entry)
         finally:
             if last:

@@ -10,6 +10,7 @@ import contextlib
 import grp
 import os
 import re
+import select
 import subprocess
 import threading
 
@@ -18,6 +19,7 @@ from reconciler.act.units.unit import OrderError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Mapping
     from typing import Any
 
@@ -71,10 +73,11 @@ class Manager:
             case _:
                 raise OrderError("cannot understand the order")
 
-    def journal(self, packet: Mapping[str, Any], out: int) -> subprocess.Popen[bytes]:
-        """Have all that our units log written to `out`, from a cursor or a second of the clock on.
+    def journal(self, packet: Mapping[str, Any], peer: socket.socket) -> None:
+        """Write all that our units log to `peer`, from a cursor or a second of the clock on, until that is closed.
 
-        Whoever else writes our field into what he logs is in it too; but of which unit it is, he cannot choose.
+        Where it ends by itself, why stands at its end, see `unit.ending`. OrderError where it cannot begin. Whoever
+        else writes our field into what he logs is in it too; but of which unit it is, he cannot choose.
         """
         cursor, since = packet.get("cursor"), packet.get("since")
         if isinstance(cursor, str) and _CURSOR.fullmatch(cursor):
@@ -85,7 +88,17 @@ class Manager:
             raise OrderError("cannot understand where to begin")
         argv = ["journalctl", "--quiet", "--no-pager", "--follow", "--no-tail", "--output=export"]
         argv += [f"--output-fields={_FIELDS}", begin, f"{unit.STATE}={self._state}", "+", _DROPPED]
-        return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.DEVNULL, env=_ENV)
+        try:
+            follower = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=peer.fileno(), stderr=subprocess.PIPE, env=_ENV
+            )
+        except OSError as error:
+            why = f"cannot run journalctl: {(error.strerror or str(error)).lower()}"
+        else:
+            why = _until_either_ends(follower, peer)
+        if why:
+            with contextlib.suppress(OSError):
+                peer.sendall(unit.ending(why))
 
     def _start(self, order: unit.Order) -> list[dict[str, str]]:
         name = unit.name(order.slot)
@@ -189,6 +202,28 @@ def _states() -> list[dict[str, str]]:
         raise SilentError(said or f"systemctl ended with status {code}")
     rows = [line.split() for line in said.splitlines()]
     return [{"Id": row[0], "ActiveState": row[2], "SubState": row[3]} for row in rows]
+
+
+def _until_either_ends(follower: subprocess.Popen[bytes], peer: socket.socket) -> str:
+    """How a follower ended, in its last words if it had some; empty where `peer` has hung up, and it was ended."""
+    said = b""
+    errors: Any = follower.stderr
+    waiting = select.poll()
+    waiting.register(peer, select.POLLIN)
+    waiting.register(errors, select.POLLIN)
+    try:
+        with errors:
+            while peer.fileno() not in dict(waiting.poll()):
+                piece = os.read(errors.fileno(), 4096)
+                if not piece:
+                    status = follower.wait(DEADLINE)
+                    last = said.decode(errors="replace").rstrip().split("\n")[-1]
+                    return f"journalctl: {last[:200] or f'it ended with status {status}'}"
+                said = (said + piece)[-4096:]
+    finally:
+        follower.kill()  # our own child, not reaped
+        follower.wait()
+    return ""
 
 
 def closed(path: str) -> str | None:

@@ -24,6 +24,7 @@ _GPU = re.compile(r"[A-Za-z0-9][A-Za-z0-9:._/-]{0,99}")
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 LONGEST = 24 * 3600.0
 """Seconds of grace at most."""
+_ENDING = b"\0holdfast: "
 _NOT_PLAIN = re.compile(r'(["\\$`])')
 
 WALLS = (
@@ -253,3 +254,13 @@ def _encodes(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def ending(why: str) -> bytes:
+    """What stands behind all that the journal told, where it ended by itself: part of no entry."""
+    return _ENDING + why.encode(errors="replace")
+
+
+def why_ended(left: bytes) -> str:
+    """The words of `ending`, of what is left behind the last whole entry; empty where there are none."""
+    return left.rpartition(_ENDING)[2].decode(errors="replace") if _ENDING in left else ""
