@@ -176,6 +176,25 @@ def test_a_stream_of_events_that_is_cut_says_nothing_of_the_engine(box, dockerd,
     assert not box.events("daemon")
 
 
+def test_why_a_log_cannot_be_read_stands_in_it_once_and_docker_is_not_asked_with_every_look(box, dockerd, liar):
+    """As of a driver that sends lines elsewhere; Docker says so anew however often it is asked."""
+    why = b'{"message": "configured logging driver does not support reading"}'
+    liar.lies = logs = Count(r"GET .*/containers/.+/logs", (501, why))
+    look = Count(LIST)
+    contained(box, "one", "sh", "-c", "echo hello; sleep 100000")
+    box.daemon()
+    box.converged("one")
+    liar.lies = lambda line: look(line) or logs(line)
+    eventually(lambda: look.asked >= 2, what="it is looked at again and again")
+    told = "[holdfast: what it says cannot be read: docker says: configured logging driver does not support reading]\n"
+    assert box.cli("logs", "one").stdout == told
+    assert logs.asked == 1
+    box.kill()
+    box.daemon()
+    eventually(lambda: logs.asked == 2, what="the next daemon asks anew")
+    assert box.cli("logs", "one").stdout == told
+
+
 def test_a_record_that_was_cut_off_and_of_which_docker_knows_nothing_is_begun_anew(box, dockerd):
     contained(box, "one")
     box.daemon()

@@ -94,7 +94,7 @@ class Api:
         if host and not host.startswith(("unix://", "http+unix://")):
             why = "only an engine of this machine can use its ports, files and GPUs"
             raise SilentError(f"DOCKER_HOST is {host}; {why}", "name a unix:// socket")
-        with _translated():
+        with translated():
             from docker import APIClient  # noqa: PLC0415  the SDK takes a tenth of a second and 10 MiB
             from docker.utils import kwargs_from_env  # noqa: PLC0415
 
@@ -108,7 +108,7 @@ class Api:
         client = self._idle.pop() if self._idle else self.connect(within)
         client.timeout = within
         try:
-            with _translated():
+            with translated():
                 found = function(client)
         except RefusedError:
             self._keep(client, generation)
@@ -129,12 +129,12 @@ class Api:
 
 def info() -> Info:
     """What the engine says of itself. Blocks. SilentError or RefusedError."""
-    with _translated():
+    with translated():
         return Api().connect(DEADLINE).info()
 
 
 @contextlib.contextmanager
-def _translated() -> Any:
+def translated() -> Any:
     """Errors of the SDK and of what it stands on, as ours."""
     from docker.errors import APIError, DockerException  # noqa: PLC0415
     from requests.exceptions import ReadTimeout, RequestException  # noqa: PLC0415

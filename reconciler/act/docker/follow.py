@@ -10,38 +10,64 @@ import threading
 import time
 from datetime import UTC, datetime
 
-from reconciler.act.docker.api import DEADLINE, Api
+from reconciler.act.docker.api import DEADLINE, Api, RefusedError, translated
 from reconciler.act.logfile import LogFile, pieces
 
 _log = logging.getLogger(__name__)
 _OVERLAP = 0.001
 """Seconds that are read again: the engine is asked in floating point."""
+_ENDED = (404, 409)
+"""Of a container that is gone, or going, there is nothing to tell."""
+_AGAIN = 10.0
+"""Seconds from which another follows one that was in vain; twice as many each time."""
+_SOUND = 5.0
+"""Seconds after which one that ended was not in vain, though the container said nothing."""
 
 
 class Follower:
     """One container's log on its way to its file."""
 
-    def __init__(self, api: Api, container: str, logs: str, run: int, secrets: tuple[str, ...]) -> None:
+    def __init__(
+        self, api: Api, container: str, logs: str, run: int, *, secrets: tuple[str, ...], in_vain: int
+    ) -> None:
+        """`in_vain`: that of who followed it until now."""
         self.ended = False
         """Whether there is no more to come, or nobody who tells it."""
         self.last_words = ""
         self._api, self._container, self._logs, self._run, self._secrets = api, container, logs, run, secrets
         self._closed = False
+        self._came = False
+        self.in_vain = in_vain
+        """So many in a row have ended at once, without a line."""
+        self._again = 0.0
         threading.Thread(target=self._follow, name="docker-logs", daemon=True).start()
 
     def close(self) -> None:
         """Write nothing more."""
         self._closed = True
 
+    @property
+    def over(self) -> bool:
+        """Whether it is for another to follow: where it was in vain, not with every look."""
+        return self.ended and time.monotonic() >= self._again
+
     def _follow(self) -> None:
+        began = time.monotonic()
         log = LogFile(self._logs, self._run, clock=time.monotonic, again=self._begun())
         try:
-            self._copy(log)
+            with translated():
+                self._copy(log)
+        except RefusedError as error:
+            if error.status not in _ENDED:
+                log.remark(f"what it says cannot be read: docker says: {error}")
         except Exception as error:  # noqa: BLE001  whatever a stream that breaks off makes of the SDK
             _log.debug("cannot follow %s any more: %s", self._container, error)
         finally:
             self.last_words = log.last_words(self._secrets)
             log.close()
+            now = time.monotonic()
+            self.in_vain = 0 if self._came or now > began + _SOUND else self.in_vain + 1
+            self._again = now + (_AGAIN * 2 ** min(self.in_vain, 6) if self.in_vain else 0.0)
             self.ended = True
 
     def _begun(self) -> bool:
@@ -67,6 +93,7 @@ class Follower:
                 at == since and b"." in stamp
             ):  # Podman's stamps have no fraction: rather twice than never
                 continue
+            self._came = True
             since = 0  # of a line that comes in parts, all carry the same time
             log.feed(bytearray(said), len(said))
             log.settle()

@@ -168,8 +168,11 @@ class ContainerSlot(Kept):
 
     def follow(self) -> None:
         """Have its log read, if nobody does."""
-        if (self._follower is None or self._follower.ended) and self.id:
-            self._follower = Follower(self._site.api, self.id, self.logs, self.run.run, self.secrets or ())
+        last = self._follower
+        if (last is None or last.over) and self.id:
+            in_vain = 0 if last is None else last.in_vain
+            site, secrets = self._site, self.secrets or ()
+            self._follower = Follower(site.api, self.id, self.logs, self.run.run, secrets=secrets, in_vain=in_vain)
 
     def close(self) -> None:
         """Let go; the container goes on."""
