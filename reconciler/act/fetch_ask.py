@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from reconciler import web
 from reconciler.engines.dialect import hub_parts, scheme
+from reconciler.model.quantity import print_size
 from reconciler.model.status import Reason
 
 _LONGEST = 3600.0
@@ -89,12 +90,14 @@ class Asker:
         return answer
 
     def all(self, url: str, cap: int, headers: dict[str, str] | None = None) -> bytes:
-        """A small answer whole. Raises FetchError."""
+        """A small answer whole, of `cap` bytes at most. Raises FetchError."""
         data, until = bytearray(), time.monotonic() + _ENDS * self.patience
         try:
             with self.open(url, headers) as answer:
-                while len(data) < cap and (more := answer.read1(cap - len(data))):
+                while more := answer.read1(cap + 1 - len(data)):
                     data += more
+                    if len(data) > cap:
+                        raise self._too_long(urlsplit(url).netloc, cap, answer.headers.get("Content-Length", ""))
                     if time.monotonic() > until:
                         raise self.unreachable(f"{urlsplit(url).netloc} does not come to an end")
             return bytes(data)
@@ -104,6 +107,11 @@ class Asker:
     def unreachable(self, why: str) -> FetchError:
         """That the network, or the other side, does not do its part."""
         return FetchError(Reason.FetchFailed, f"cannot fetch {self.source}: {why}; it goes on by itself")
+
+    def _too_long(self, host: str, cap: int, length: str) -> FetchError:
+        size = print_size(int(length)) if length.isdecimal() and len(length) < 19 else f"more than {print_size(cap)}"
+        detail = f"cannot fetch {self.source}: what {host} says of its files is {size} long, and {print_size(cap)} are"
+        return FetchError(Reason.NotSupported, f"{detail} read; give the one file by its https: address", after=_MEND)
 
     def _refused(self, code: int, retry: str | None) -> FetchError:
         if code in (401, 403):

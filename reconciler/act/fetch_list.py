@@ -18,7 +18,8 @@ from reconciler.engines import gguf, registry
 from reconciler.engines.dialect import hub_parts, pinned, scheme
 from reconciler.model.status import Reason
 
-_LISTING = 16 * 2**20
+_LISTING = 32 * 2**20
+"""Bytes in which a hub has said all of as many files as are taken: some of them give a commit's message with each."""
 _FILES = 20000
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _DIGESTS = {"sha256": re.compile(r"[0-9a-f]{64}"), "git": _COMMIT}

@@ -332,6 +332,16 @@ def test_a_hub_that_drips_does_not_hold_a_fetch_for_ever(tmp_path, what):
     assert ("does not come to an end" if what == "listing" else "less than 1024 bytes a second") in told.detail
 
 
+def test_a_long_listing_is_read_and_one_that_is_too_long_told_as_that(tmp_path):
+    of_one = listed({"rfilename": "tiny.gguf", "size": 4})
+    with hub_server(plain={LISTING: of_one + b" " * 20 * MIB}, repos={"org/tiny-GGUF": {"tiny.gguf": b"GGUF"}}) as hub:
+        assert isinstance(fetch(hub, GGUF, tmp_path), Here)
+        hub.plain[LISTING] = of_one + b" " * 40 * MIB
+        told = failure(fetch(hub, GGUF, tmp_path / "other"))
+    assert told.reason is Reason.NotSupported
+    assert "says of its files is 40.0 MiB long, and 32.0 MiB are read; give the one file by its https" in told.detail
+
+
 @pytest.mark.parametrize("name", ["a" * 300 + ".gguf", "a\x1b[31m.gguf", "../a.gguf", "/a.gguf"])
 def test_names_that_can_be_none_of_files_are_refused(tmp_path, name):
     with hub_server(plain={LISTING: listed({"rfilename": name, "size": 3})}) as hub:
