@@ -81,9 +81,12 @@ class Shelving:
 
 
 def _link(to: str, path: str) -> None:
-    """A link, put in place at once."""
+    """A link, put in place at once. Another process may be about the same, for another source of the same file."""
     fresh = f"{path}.new"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(fresh)
-    os.symlink(to, fresh)
-    os.replace(fresh, path)
+    while os.path.isdir(dirname(path)) and not (os.path.islink(path) and os.readlink(path) == to):
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
+            os.symlink(to, fresh)
+            os.replace(fresh, path)
+            return
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(fresh)
