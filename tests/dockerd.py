@@ -37,7 +37,7 @@ class Engine:
 
     @property
     def client(self) -> APIClient:
-        return APIClient(base_url=self.host, version="1.41", timeout=30)
+        return APIClient(base_url=self.host, version="1.41", timeout=60)
 
     def argv(self) -> list[str]:
         raise NotImplementedError

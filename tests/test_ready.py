@@ -20,14 +20,14 @@ def pipe():
 def test_what_was_written_can_be_read_and_what_was_not_is_waited_for(pipe):
     assert not readable(pipe[0], 0.01)
     os.write(pipe[1], b"x")
-    assert readable(pipe[0], 20)
+    assert readable(pipe[0], 60)
     assert readable(pipe[0], -1), "a time that is over is none"
 
 
 def test_an_end_is_something_to_read():
     read, write = os.pipe()
     os.close(write)
-    assert readable(read, 20)
+    assert readable(read, 60)
     os.close(read)
 
 
@@ -39,7 +39,7 @@ def test_a_descriptor_may_have_any_number(pipe):
         try:
             assert not readable(2000, 0)
             os.write(pipe[1], b"x")
-            assert readable(2000, 20)
+            assert readable(2000, 60)
         finally:
             os.close(2000)
     finally:

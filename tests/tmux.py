@@ -29,7 +29,7 @@ class Terminal:
 
     def _do(self, *words: str) -> str:
         done = subprocess.run(
-            [*self._tmux, *words], env=self._env, capture_output=True, text=True, timeout=30, check=False
+            [*self._tmux, *words], env=self._env, capture_output=True, text=True, timeout=60, check=False
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -47,7 +47,7 @@ class Terminal:
         """Another size."""
         self._do("resize-window", "-x", str(columns), "-y", str(lines))
 
-    def until(self, *texts: str, gone: Sequence[str] = (), within: float = 30.0) -> str:
+    def until(self, *texts: str, gone: Sequence[str] = (), within: float = 60.0) -> str:
         """What can be seen once all of these can, and none that is `gone`."""
         seen = ""
 
@@ -75,4 +75,4 @@ class Terminal:
 
     def close(self) -> None:
         """End all of it."""
-        subprocess.run([*self._tmux, "kill-server"], env=self._env, capture_output=True, timeout=30, check=False)
+        subprocess.run([*self._tmux, "kill-server"], env=self._env, capture_output=True, timeout=60, check=False)

@@ -42,7 +42,7 @@ class _Going(BaseHTTPRequestHandler):
         self.say(409, {"message": "removal of container is already in progress"})
 
     def do_POST(self) -> None:
-        self.over.wait(30)
+        self.over.wait(60)
 
 
 def test_a_container_that_is_never_gone_is_waited_for_within_the_client_s_deadline(tmp_path) -> None:

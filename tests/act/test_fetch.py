@@ -174,7 +174,7 @@ def test_two_that_fetch_the_same_are_one(tmp_path):
     data = pattern(4 * MIB)
     with hub_server(repos={"org/tiny-GGUF": {"tiny.gguf": data}}, rate=8 * MIB) as hub:
         both = [begun(hub, GGUF, tmp_path) for _ in range(2)]
-        assert [process.wait(30) for process in both] == [0, 0]
+        assert [process.wait(60) for process in both] == [0, 0]
         assert isinstance(look(GGUF, tmp_path), Here)
         assert hub.sent[f"/org/tiny-GGUF/resolve/{COMMIT}/tiny.gguf"] == len(data)
 
@@ -229,7 +229,7 @@ def test_a_disk_too_small_is_told_before_and_one_that_fills_up_meanwhile(small_d
         process = begun(hub, GGUF, small_disk)
         eventually(lambda: isinstance(found := look(GGUF, small_disk), Fetching) and found.done > MIB)
         (small_disk / "other").write_bytes(bytes(3 * MIB))
-        process.wait(30)
+        process.wait(60)
         full = failure(look(GGUF, small_disk))
         assert full.reason is Reason.DiskFull
         (small_disk / "other").unlink()

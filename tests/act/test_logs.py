@@ -108,7 +108,7 @@ def test_an_address_at_which_nothing_lies_leads_to_what_lies_next(reader, direct
 
 def test_a_page_of_a_log_that_was_cut_short_comes_at_once(reader, directory):
     (directory / "1.0.log").write_bytes(b"one\n")
-    page = asyncio.run(asyncio.wait_for(reader.page_soon("chat", 0, 1, at=100, back=False, size=9, wait=1000), 20))
+    page = asyncio.run(asyncio.wait_for(reader.page_soon("chat", 0, 1, at=100, back=False, size=9, wait=1000), 60))
     assert (page.data, page.end) == (b"", 4)
 
 
@@ -120,13 +120,13 @@ def test_a_page_waits_for_what_is_yet_to_be_written_unless_a_later_run_began(rea
 
     async def scene():
         assert (await soon(1, 0)).data == b""
-        task = asyncio.create_task(soon(1, 20))
+        task = asyncio.create_task(soon(1, 60))
         await asyncio.sleep(0)
         write(directory, 1, b"two\n")
         assert (await task).data == b"two\n"
         write(directory, 2, b"three\n")
         task = asyncio.create_task(reader.page_soon("chat", 0, 1, at=8, back=False, size=9, wait=1000))
-        assert (await asyncio.wait_for(task, 20)).newest == 2
+        assert (await asyncio.wait_for(task, 60)).newest == 2
 
     live(scene())
 
@@ -148,7 +148,7 @@ def test_a_reader_that_is_too_slow_is_told_of_the_gap(reader, directory):
 
 async def collect(stream, enough):
     got = b""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         async for data in stream:
             got += data
             if enough(got):

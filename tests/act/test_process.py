@@ -447,7 +447,7 @@ def test_a_run_that_is_over_is_not_started_again(stage):
             end = await ended(runtime)
             with connect(str(stage.path())) as sock:
                 sock.setblocking(True)
-                sock.settimeout(20)
+                sock.settimeout(60)
                 sock.send(b'{"id": 1, "op": "start", "run": 1}')
                 assert json.loads(sock.recv(65536))["state"]["phase"] == runfile.EXITED
             await runtime.start(launch(argv=sh("echo once")), {})
@@ -465,7 +465,7 @@ def test_a_keeper_answers_nonsense_and_goes_on(stage):
             for packet in (b"{", b"[1]", b'{"op": "stop", "run": "x"}', b'{"op": "start", "run": 9}', b"\xff" * 9000):
                 with connect(str(stage.path())) as sock:
                     sock.setblocking(True)
-                    sock.settimeout(20)
+                    sock.settimeout(60)
                     sock.send(packet)
                     assert "error" in json.loads(sock.recv(65536))
             assert before.pid == (await running(runtime)).pid

@@ -422,7 +422,7 @@ def served(recorder: Recorder, path: str, **settings: Any) -> Generator[Soon, No
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    up.wait(20)
+    up.wait(60)
     if failed:
         raise failed[0]
     try:
@@ -433,4 +433,4 @@ def served(recorder: Recorder, path: str, **settings: Any) -> Generator[Soon, No
         yield soon
     finally:
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(20)
+        thread.join(60)

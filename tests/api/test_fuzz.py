@@ -59,7 +59,7 @@ def address() -> Generator[str, None, None]:
     thread.start()
     yield url
     loop.call_soon_threadsafe(loop.stop)
-    thread.join(20)
+    thread.join(60)
     loop.run_until_complete(runner.cleanup())
     loop.close()
 

@@ -72,7 +72,7 @@ class Terminal:
             os.close(self._at)
             self._at = -1
 
-    def ended(self, within: float = 30.0, *, reading: bool = True) -> int:
+    def ended(self, within: float = 60.0, *, reading: bool = True) -> int:
         """How it ended: its exit status, or the negative number of the signal that killed it. TimeoutError.
 
         `reading`: what it writes meanwhile is taken.
@@ -114,7 +114,7 @@ class Terminal:
             taken += piece
         return bytes(taken)
 
-    def until(self, text: bytes, within: float = 30.0) -> float:
+    def until(self, text: bytes, within: float = 60.0) -> float:
         """When that text had been written, from now on; styles and moves of the cursor do not count. TimeoutError."""
         end = time.monotonic() + within
         seen = bytearray()

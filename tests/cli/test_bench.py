@@ -120,16 +120,16 @@ def test_what_cannot_be_measured_is_usage(run, front, words):
 
 def test_ctrl_c_ends_it_quietly(front, environment):
     asked = threading.Event()
-    front.on_ask = lambda _: (asked.set(), threading.Event().wait(20))
+    front.on_ask = lambda _: (asked.set(), threading.Event().wait(60))
     process = subprocess.Popen(
         [sys.executable, "-m", "reconciler.cli", "bench", "chat", "--url", front.url],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    assert asked.wait(30)
+    assert asked.wait(60)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (130, b"", b"chat: waiting for its first answer\n")
 
 

@@ -75,7 +75,7 @@ def test_it_streams_through_a_pipe(far, near, environment):
     command = [sys.executable, "-m", "reconciler.cli"]
     out = subprocess.Popen([*command, "bundle", SOURCE, "-o", "-", *where[0]], stdout=subprocess.PIPE, env=environment)
     done = subprocess.run([*command, "import", "-", *where[1]], stdin=out.stdout, env=environment, check=False)
-    assert (out.wait(30), done.returncode) == (0, 0)
+    assert (out.wait(60), done.returncode) == (0, 0)
     assert near.has()
 
 

@@ -103,7 +103,7 @@ def test_on_a_terminal_what_it_waits_for_is_taken_away_again(front, environment)
     shown = b""
     while not shown.endswith(b"there\r\n"):
         shown += os.read(mine, 65536)
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     os.close(mine)
     noted, _, rest = shown.decode().partition("waiting for chat: starting")
     assert len(noted.split("\r\n")[0].replace("\x1b[K", "")) == 80, "a note is one line"
@@ -167,7 +167,7 @@ def conversation(front, environment, *lines: str) -> str:
             if shown.endswith(b"> ") and left:
                 os.write(mine, left.pop(0).encode())
     except OSError:  # it has ended
-        process.wait(30)
+        process.wait(60)
     finally:
         os.close(mine)
     return shown.decode()
@@ -192,16 +192,16 @@ def test_a_conversation_with_a_model_that_nobody_has_does_not_begin(front, envir
 
 def test_ctrl_c_ends_the_wait_quietly(front, environment):
     asked = threading.Event()
-    front.on_ask = lambda _: (asked.set(), threading.Event().wait(20))
+    front.on_ask = lambda _: (asked.set(), threading.Event().wait(60))
     process = subprocess.Popen(
         [sys.executable, "-m", "reconciler.cli", "chat", "chat", "hi", "--url", front.url],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
-    assert asked.wait(30)
+    assert asked.wait(60)
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=30) == (b"", b"")
+    assert process.communicate(timeout=60) == (b"", b"")
     assert process.returncode == 130
 
 

@@ -71,7 +71,7 @@ def alive(pid: int) -> bool:
 
 def models() -> list[str]:
     """What the gateway serves."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/v1/models", timeout=20) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{PORT}/v1/models", timeout=60) as answer:
         return [model["id"] for model in json.load(answer)["data"]]
 
 
@@ -132,7 +132,7 @@ def test_ctrl_c_ends_the_daemon_and_leaves_the_engines_up(box):
     lines: list[str] = []
     eventually(lambda: (lines.append(process.stdout.readline()), "● ready" in lines[-1])[1])
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, "")
     assert alive(pid_of(out, "tiny/0"))
     assert "`holdfast up` takes them up again" in out
@@ -155,7 +155,7 @@ def test_up_beside_a_daemon_says_that_it_follows_it(box):
     process = box.begin("up")
     eventually(lambda: "following it until interrupted" in process.stdout.readline())
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=60)
     assert "no longer watching; the daemon goes on" in out
 
 
@@ -166,7 +166,7 @@ def test_ctrl_c_while_waiting_leaves_the_daemon_in_the_background(box):
     first = process.stdout.readline()
     eventually(lambda: "tiny: " in process.stdout.readline())
     os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert process.returncode == 130
     assert alive(pid_of(first, "starting the daemon"))
     assert box.do("status").returncode == 3
@@ -216,5 +216,5 @@ def test_run_ends_cleanly_by_sigterm(box):
     process = box.begin("run")
     eventually(lambda: box.do("status").returncode == 0)
     process.terminate()
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     process.communicate()

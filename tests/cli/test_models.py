@@ -122,7 +122,7 @@ def test_on_a_terminal_it_asks(place, tmp_path, environment, answer):
     asked = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     os.write(ours, f"{answer}\n".encode())
-    assert asked.wait(30) == (0 if answer == "y" else 1)
+    assert asked.wait(60) == (0 if answer == "y" else 1)
     said = os.read(ours, 65536).decode()
     os.close(ours)
     assert "delete 1 source? [y/N]" in said

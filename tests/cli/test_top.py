@@ -80,7 +80,7 @@ def test_a_terminal_is_drawn_on_each_second_until_ctrl_c(recorder, socket, envir
     while shown.count(b"12 req/s") < 2:
         shown += os.read(mine, 65536)
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 130
+    assert process.wait(60) == 130
     os.close(mine)
     assert shown.count(b"A\r") == 1, "the second is drawn over the first"
     assert b"Traceback" not in shown

@@ -314,7 +314,7 @@ def test_ctrl_c_ends_a_stream_quietly(recorder, socket, environment):
     assert process.stdout is not None
     assert process.stdout.readline() == b"one\n"
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, b"")
 
 
@@ -328,7 +328,7 @@ def test_a_reader_that_has_had_enough_is_no_error(recorder, socket, environment)
     process.stdout.readline()
     process.stdout.close()
     assert process.stderr.read() == b""
-    assert process.wait(30) == 141
+    assert process.wait(60) == 141
 
 
 def test_a_watch_that_is_no_terminal_prints_each_change(recorder, soon, socket, environment):

@@ -55,7 +55,7 @@ def page(client: aiohttp.ClientSession, at: str, **headers: str) -> Any:
 async def until(browser: aiohttp.ClientWebSocketResponse, text: bytes) -> bytes:
     said = b""
     while text not in said:
-        message = await browser.receive(30)
+        message = await browser.receive(60)
         assert message.type is aiohttp.WSMsgType.BINARY, message
         said += message.data
     return said
@@ -119,7 +119,7 @@ async def test_the_page_is_told_when_the_dashboard_was_left(daemon):
     async with served(daemon) as (client, at), page(client, at) as browser:
         await until(browser, b"a-name-to-look-for")
         await browser.send_json(["stdin", "q"])
-        while (await browser.receive(30)).type is aiohttp.WSMsgType.BINARY:
+        while (await browser.receive(60)).type is aiohttp.WSMsgType.BINARY:
             pass
         assert browser.closed
         await eventually_async(lambda: dashboards() == [])
@@ -133,7 +133,7 @@ async def test_so_many_browsers_and_no_more(daemon):
                 await page(client, at)
             async with client.get("/") as answer:
                 assert (answer.status, "1 browsers look at it already" in await answer.text()) == (503, True)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while (await client.get("/")).status != 200:
                 pass
         async with page(client, at) as browser:
@@ -287,7 +287,7 @@ async def test_nothing_of_it_is_left_when_it_is_interrupted_or_killed(begun):
             await until(browser, b"a-name-to-look-for")
             [child] = dashboards(process.pid)
             process.send_signal(number)
-            assert await asyncio.to_thread(process.wait, 30) == ended
+            assert await asyncio.to_thread(process.wait, 60) == ended
             await eventually_async(lambda child=child: not procfs.read(f"/proc/{child}/cmdline"))
 
 
@@ -306,7 +306,7 @@ async def test_a_real_browser_shows_what_runs(begun, tmp_path):
 
 async def drawn(shown: Page, *, unlike: str = "") -> str:
     """What is on the screen, once letters are in its upper left, and other ones than before."""
-    end = asyncio.get_running_loop().time() + 30
+    end = asyncio.get_running_loop().time() + 60
     while (seen := await shown.drawn()) == unlike or "#" not in "".join(row[:60] for row in seen.split("\n")[4:12]):
         assert asyncio.get_running_loop().time() < end, seen
         await asyncio.sleep(0.05)

@@ -147,7 +147,7 @@ def test_a_gateway_that_is_killed_in_an_answer_is_said_to_be_lost():
         connection, _ = server.accept()
         connection.recv(65536)
         connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + delta(content="half"))
-        heard.join(30)
+        heard.join(60)
         assert came == [Piece("half")]
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.close()
@@ -178,7 +178,7 @@ def test_an_answer_that_was_stopped_ends_at_once_and_is_remembered_as_far_as_it_
 
     def endless():
         yield from events("so far")[:2]
-        never.wait(30)
+        never.wait(60)
 
     front.says = endless()
     talk = conversation(front)
@@ -193,9 +193,9 @@ def test_an_answer_that_was_stopped_ends_at_once_and_is_remembered_as_far_as_it_
 
 def test_what_is_stopped_before_its_first_word_was_never_asked(front):
     asked, never = threading.Event(), threading.Event()
-    front.on_ask = lambda _: (asked.set(), never.wait(30))
+    front.on_ask = lambda _: (asked.set(), never.wait(60))
     talk = conversation(front)
-    threading.Thread(target=lambda: (asked.wait(30), talk.stop())).start()
+    threading.Thread(target=lambda: (asked.wait(60), talk.stop())).start()
     assert list(talk.ask("hi")) == []
     never.set()
     assert talk.messages == []

@@ -48,7 +48,7 @@ def test_what_a_killed_one_left_goes_with_the_next_start_and_what_is_held_stays(
     second = Directory(str(runtime))
     assert held.exists()
     process.kill()
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert held.exists()
     third = Directory(str(runtime))
     assert not held.exists()

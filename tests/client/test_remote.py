@@ -77,7 +77,7 @@ def test_many_ask_at_once_over_one_connection(remote, soon, recorder, there):
     for each in asking:
         each.start()
     for each in asking:
-        each.join(30)
+        each.join(60)
     assert (found, there.logins) == ([recorder.now] * 8, 1)
 
 
@@ -124,7 +124,7 @@ def test_no_ssh_outlives_us_even_when_we_are_killed(there, soon, tmp_path, runti
     assert process.stdout.readline() == b"here\n"
     assert len(clients(there)) == 1
     process.kill()
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     eventually(lambda: not clients(there), what="ssh has ended")
     (left,) = runtime.iterdir()  # a killed process cannot tidy up
     with Remote("gpu2", ["--socket", str(tmp_path / "there.sock")], env=there.env) as remote:
@@ -141,7 +141,7 @@ def test_a_verb_that_is_told_to_end_leaves_nothing_behind(there, soon, tmp_path,
     process = subprocess.Popen(argv, env=os.environ | there.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     eventually(lambda: [each for made in runtime.iterdir() for each in made.iterdir() if each.name == "0"])
     process.send_signal(number)
-    process.communicate(timeout=30)
+    process.communicate(timeout=60)
     assert (process.returncode, list(runtime.iterdir())) == (-number, [])
 
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Self
 
-PATIENCE = 20.0
+PATIENCE = 60.0
 """Seconds that anything may take before a test fails."""
 
 

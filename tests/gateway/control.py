@@ -31,7 +31,7 @@ class Control:
         self._thread.start()
 
     def _do(self, what: Coroutine[object, object, None]) -> None:
-        asyncio.run_coroutine_threadsafe(what, self._loop).result(20)
+        asyncio.run_coroutine_threadsafe(what, self._loop).result(60)
 
     def table(self, table: Table | bytes) -> None:
         """Tell this one, to whoever listens and whoever comes."""

@@ -12,7 +12,7 @@ from tests.gateway.upstream import Upstream
 
 
 def run(story):
-    asyncio.run(asyncio.wait_for(story(), 60))
+    asyncio.run(asyncio.wait_for(story(), 280))
 
 
 def test_an_answer_is_passed_on_with_a_request_id():

@@ -126,7 +126,7 @@ async def test_an_engine_behind_the_gateway_never_sees_more_than_one_behind_ngin
             ]
         finally:
             running.terminate()
-            running.wait(10)
+            running.wait(60)
     table = "\n".join(f"{name:48} {ours!s:44} {theirs}" for name, ours, theirs in rows if ours != theirs)
     print(table)
     worse = [name for name, ours, theirs in rows if len(ours.seen) > len(theirs.seen) and name not in PASSED]

@@ -277,13 +277,13 @@ def upstream(engine: Upstream | None = None) -> Generator[Upstream]:
 
     thread = threading.Thread(target=lambda: loop.run_until_complete(live()), daemon=True)
     thread.start()
-    if not began.wait(10):
+    if not began.wait(60):
         raise RuntimeError("the upstream does not listen")
     try:
         yield engine
     finally:
         loop.call_soon_threadsafe(done.set)
-        thread.join(10)
+        thread.join(60)
         loop.close()
 
 

@@ -193,7 +193,7 @@ def test_a_disk_that_hangs_holds_up_nobody(tmp_path):
     told = []
 
     def log(slot: str, run: int) -> bytes:
-        freed.wait(30)
+        freed.wait(60)
         return SAYS
 
     statements = Statements(log, lambda: told.append(1))

@@ -107,7 +107,7 @@ def scenario(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None
     """Run an async test in a loop of its own."""
 
     def run():
-        asyncio.run(asyncio.wait_for(test(), 60))
+        asyncio.run(asyncio.wait_for(test(), 280))
 
     run.__name__, run.__doc__ = test.__name__, test.__doc__
     return run

@@ -79,7 +79,7 @@ def test_a_fifo_and_a_socket_are_refused_and_never_waited_for(tmp_path: Path) ->
         done: list[dict[str, str]] = []
         reader = threading.Thread(target=lambda: done.append(refusals(tmp_path)), daemon=True)
         reader.start()
-        reader.join(20)
+        reader.join(60)
     assert done, "reading waited for a writer"
     assert done[0] == {
         "fifo.yaml": "cannot be read: a FIFO; write a regular file",

@@ -33,7 +33,7 @@ def opened(path: Path, **settings):
     try:
         yield events
     finally:
-        events.close(timeout=20)
+        events.close(timeout=60)
 
 
 def test_events_get_growing_numbers_and_are_there_after_a_restart(tmp_path):
@@ -77,13 +77,13 @@ def test_whoever_appends_never_waits_while_the_disk_does_not_answer(tmp_path):
         other.execute("BEGIN IMMEDIATE")
         appended = threading.Thread(target=lambda: [events.append([event(i)]) for i in range(500)])
         appended.start()
-        appended.join(10)
+        appended.join(60)
         assert not appended.is_alive()
         assert events.last == 0
         eventually(lambda: events.degraded)
         other.execute("ROLLBACK")
         other.close()
-        assert events.flush(30)
+        assert events.flush(60)
         eventually(lambda: events.degraded is None)
         assert messages(events)[:500] == [f"n {i}" for i in range(500)]
 
@@ -128,7 +128,7 @@ def test_a_follower_resumes_where_it_was_and_one_from_a_lost_history_gets_what_i
             late = asyncio.create_task(first(events, 7_000))
             await eventually_async(lambda: events._followers)
             events.append([event(11)])
-            assert await asyncio.wait_for(late, 20) == 11
+            assert await asyncio.wait_for(late, 60) == 11
 
     asyncio.run(scenario())
 
@@ -174,7 +174,7 @@ def assert_begun_anew(path: Path) -> str:
     """New events are written and read, and the old file is kept; the sentence about it."""
     with opened(path) as events:
         events.append([event(7)])
-        assert events.flush(20)
+        assert events.flush(60)
         assert events.degraded is None
         said = [one for one in events.since(0) if one.reason is Reason.Recovered]
         assert "n 7" in messages(events)
@@ -365,8 +365,8 @@ def test_no_bytes_in_the_file_stop_new_events_from_being_kept(tmp_path_factory, 
     with opened(path) as events:
         events.since(0)
         events.append([event(9001)])
-        assert events.flush(20)
-        assert events.flush(20)
+        assert events.flush(60)
+        assert events.flush(60)
         assert events.degraded is None
         newest = events.since(max(0, events.last - 5))
         assert "n 9001" in [one.message for one in newest]
@@ -427,7 +427,7 @@ subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k,mode=700", "tmpfs", roo
 def event(i): return Event(at=1.0, severity="info", subject="chat/0", reason=Reason.Exited, message=f"{i} " + "x" * 200)
 events = Events(root + "/events.db")
 events.append([event(0)])
-assert events.flush(20)
+assert events.flush(60)
 with open(root + "/ballast", "wb", buffering=0) as ballast:
     try:
         while True: ballast.write(bytes(4096))
@@ -443,7 +443,7 @@ assert durable < sent
 os.unlink(root + "/ballast")
 subprocess.run(["mount", "-o", "remount,size=16m", root], check=True)
 eventually(lambda: events.degraded is None)
-assert events.flush(20)
+assert events.flush(60)
 numbers = [int(one.message.split()[0]) for one in events.since(0, limit=10_000) if one.reason is Reason.Exited]
 assert numbers == list(range(sent)), (len(numbers), sent)
 events.close()
