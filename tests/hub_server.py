@@ -32,6 +32,8 @@ class Hub:
     """Bytes after which each connection ends."""
     rate: int | None = None
     """Bytes a second."""
+    holds: int | None = None
+    """Bytes of a file after which no more of it comes, until this is None."""
     ranges: bool = True
     etag: str = '"v1"'
     digests: bool = True
@@ -133,6 +135,8 @@ class _Ask(BaseHTTPRequestHandler):
         end = len(data) if hub.cut_after is None else min(len(data), begin + hub.cut_after)
         step = 65536 if hub.rate is None else max(1, hub.rate // 20)
         for place in range(begin, end, step):
+            while hub.holds is not None and place >= hub.holds and not hub.gone.wait(0.01):
+                pass
             piece = data[place : min(place + step, end)]
             self.wfile.write(piece)
             hub.sent[path] += len(piece)

@@ -81,7 +81,7 @@ def test_what_was_cut_goes_on_where_it_was(tmp_path):
 
 def test_killed_in_the_middle_it_goes_on_where_it_was(tmp_path):
     data = pattern(16 * MIB)
-    with hub_server(repos={"org/tiny-GGUF": {"tiny.gguf": data}}, rate=8 * MIB) as hub:
+    with hub_server(repos={"org/tiny-GGUF": {"tiny.gguf": data}}, holds=8 * MIB) as hub:
         process = begun(hub, GGUF, tmp_path)
         eventually(lambda: isinstance(found := look(GGUF, tmp_path), Fetching) and found.done > 4 * MIB)
         process.send_signal(signal.SIGKILL)
@@ -90,10 +90,10 @@ def test_killed_in_the_middle_it_goes_on_where_it_was(tmp_path):
         assert killed.reason is Reason.FetchFailed
         assert killed.count == 1
         assert not list(tmp_path.glob("hub/models--org--tiny-GGUF/snapshots/*/*"))
-        hub.rate = None
+        hub.holds = None
         assert isinstance(fetch(hub, GGUF, tmp_path), Here)
         sent = hub.sent[f"/org/tiny-GGUF/resolve/{COMMIT}/tiny.gguf"]
-    assert sent <= len(data) + 8 * MIB // 20 + 4 * MIB  # what was on its way when it was killed
+    assert sent <= len(data) + 4 * MIB  # what was on its way when it was killed
 
 
 def test_a_wrong_digest_is_discarded_and_told(tmp_path):
@@ -160,7 +160,7 @@ def test_one_that_is_ended_leaves_no_failure(tmp_path):
         process = begun(hub, GGUF, tmp_path)
         eventually(lambda: isinstance(look(GGUF, tmp_path), Fetching))
         os.kill(process.pid, signal.SIGTERM)
-        assert process.wait(5) == 0
+        assert process.wait(60) == 0
         assert look(GGUF, tmp_path) == Absent()
 
 
@@ -225,13 +225,13 @@ def test_a_disk_too_small_is_told_before_and_one_that_fills_up_meanwhile(small_d
         assert "it needs 8.0 MiB more" in told.detail
         assert not hub.sent
     data = pattern(5 * MIB)
-    with hub_server(repos={"org/tiny-GGUF": {"tiny.gguf": data}}, rate=4 * MIB) as hub:
+    with hub_server(repos={"org/tiny-GGUF": {"tiny.gguf": data}}, holds=2 * MIB + MIB // 2) as hub:
         process = begun(hub, GGUF, small_disk)
         eventually(lambda: isinstance(found := look(GGUF, small_disk), Fetching) and found.done > MIB)
         (small_disk / "other").write_bytes(bytes(3 * MIB))
+        hub.holds = None
         process.wait(60)
         full = failure(look(GGUF, small_disk))
         assert full.reason is Reason.DiskFull
         (small_disk / "other").unlink()
-        hub.rate = None
         assert isinstance(fetch(hub, GGUF, small_disk), Here)

@@ -143,15 +143,15 @@ def test_what_other_tools_have_begun_is_left_to_them(tmp_path):
 def test_what_others_write_to_at_the_same_time_is_not_taken_for_whole(tmp_path):
     data = pattern(2 * MIB)
     partial = tmp_path / BLOBS / f"{sha256(data)}{shelf.PARTIAL}"
-    with hub_server(repos={"org/tiny-GGUF": {"tiny.gguf": data}}, rate=4 * MIB) as hub:
+    with hub_server(repos={"org/tiny-GGUF": {"tiny.gguf": data}}, holds=MIB + MIB // 2) as hub:
         process = begun(hub, GGUF, tmp_path)
         eventually(lambda: partial.exists() and partial.stat().st_size > MIB // 4)
         with open(partial, "r+b") as file:
             file.seek(len(data))
             file.write(b"more")
+        hub.holds = None
         assert process.wait(60) == 0
         assert "another program writes to" in failure(look(GGUF, tmp_path)).detail
-        hub.rate = None
         assert isinstance(fetch(hub, GGUF, tmp_path), Here)
 
 
