@@ -80,6 +80,9 @@ def _why(error: OSError) -> str:
 
 
 async def _serve(site: "Site", host: str, port: int) -> None:
+    over, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):  # who sees it listen may end it
+        loop.add_signal_handler(number, over.set)
     runner = http.AppRunner(site.application(), access_log=None)
     await runner.setup()
     try:
@@ -88,9 +91,6 @@ async def _serve(site: "Site", host: str, port: int) -> None:
         Screen().say(f"the dashboard is at http://{shown}:{port} (Ctrl-C ends it)")
         if site.key and not _loopback(host):
             warn("what is typed and shown there can be read on its way: put a proxy with TLS in front, or use ssh -L")
-        over, loop = asyncio.Event(), asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, over.set)
         await over.wait()
     finally:
         await runner.cleanup()

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
@@ -18,7 +19,7 @@ from reconciler.cli.web import Site
 from reconciler.cli.web_pages import COLOURS
 from tests.api.daemon import status, workload
 from tests.cli.chromium import Page, opened
-from tests.eventually import eventually_async
+from tests.eventually import eventually, eventually_async
 from tests.ports import free_port
 from tests.tui.daemon import Daemon
 from tui.theme import THEMES
@@ -289,6 +290,34 @@ async def test_nothing_of_it_is_left_when_it_is_interrupted_or_killed(begun):
             process.send_signal(number)
             assert await asyncio.to_thread(process.wait, 60) == ended
             await eventually_async(lambda child=child: not procfs.read(f"/proc/{child}/cmdline"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_can_be_ended_before_it_has_said_where_it_is(daemon, number):
+    """Whoever reads what it says is slow."""
+    at = f"127.0.0.1:{free_port()}"
+    host, _, port = at.partition(":")
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    with contextlib.suppress(BlockingIOError):
+        while os.write(writing, b"x" * 4096):
+            pass
+    os.set_blocking(writing, True)
+
+    def listens() -> bool:
+        with socket.socket() as tried:
+            return tried.connect_ex((host, int(port))) == 0
+
+    argv = [sys.executable, "-m", "reconciler.cli", "web", "--socket", daemon.path, "--listen", at]
+    with open(reading, "rb") as said, subprocess.Popen(argv, stdout=writing, stderr=writing) as process:
+        os.close(writing)
+        try:
+            eventually(listens, what="it listens")
+            process.send_signal(number)
+            assert said.read().strip(b"x").startswith(b"the dashboard is at ")
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
 
 
 async def test_a_real_browser_shows_what_runs(begun, tmp_path):
