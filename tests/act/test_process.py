@@ -191,8 +191,11 @@ def test_an_engine_that_ends_while_its_keeper_and_daemon_are_gone_is_known_to_ha
 )
 def test_how_an_engine_ends_while_no_daemon_is_there_is_written_down(stage, argv, code, number):
     async def scene():
+        go = stage.state / "go"
         async with stage.runtime() as runtime:
-            await runtime.start(launch(argv=sh("sleep 0.2; " + argv[2])), {})
+            os.mkfifo(go)
+            await runtime.start(launch(argv=sh(f"read x <{go}; {argv[2]}")), {})
+        go.write_text("\n")
         eventually(lambda: stage.recorded().phase == runfile.EXITED)
         async with stage.runtime() as runtime:
             end = await ended(runtime)
