@@ -6,13 +6,12 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from rich.console import RenderableType
 from textual._compositor import CompositorUpdate
 from textual.app import App
 from textual.binding import Binding, BindingType
-from textual.dom import DOMNode
 from textual.driver import Driver as DrawsOn
 from textual.drivers.linux_driver import LinuxDriver
 from textual.events import Event, Key, Resize
@@ -37,8 +36,6 @@ from tui.view.world import Row, World
 from tui.widgets.glass import Glass
 
 if TYPE_CHECKING:
-    from textual.actions import ActionParseResult
-
     from reconciler.client.gateway import Gateway
 
 _PACE = 0.1
@@ -180,17 +177,6 @@ class Dashboard(App[None]):
         timer._skip = False  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  `Timer` takes it, `set_timer` does not
         return timer
 
-    async def run_action(
-        self,
-        action: "str | ActionParseResult",
-        default_namespace: DOMNode | None = None,
-        namespaces: Mapping[str, DOMNode] | None = None,
-    ) -> bool:
-        """Once that is there which it is done to: a key may come before the screen that it is for."""
-        of: Any = self if default_namespace is None else default_namespace
-        await of._mounted_event.wait()  # noqa: SLF001  Textual has nothing else to wait for
-        return await super().run_action(action, default_namespace, namespaces)
-
     def on_resize(self, event: Resize) -> None:
         """A terminal has moved about what stood on it, even where it is as large again as it was."""
         self._glass.forget()
@@ -200,10 +186,12 @@ class Dashboard(App[None]):
     async def on_event(self, event: Event) -> None:
         """Keys that are commands are carried out before the next one is looked at: what is typed after `/` is no more.
 
-        Textual sends each to what has the focus, and asks what it means when it comes back. One that can do nothing
-        here is answered by why.
+        Textual sends each to what has the focus, and asks what it means when it comes back. One that comes before the
+        screen that it is for waits for that; one that can do nothing here is answered by why.
         """
         if isinstance(event, Key) and not event.is_forwarded:
+            while not (here := cast("Any", self.screen)).is_mounted:
+                await here._mounted_event.wait()  # noqa: SLF001  Textual has nothing else to wait for
             self._pressed = time.monotonic()
             writes = self.focused is not None and self.focused.check_consume_key("a", "a")
             for first in () if writes else (True, False):

@@ -183,7 +183,7 @@ class Chat(Place):
         filter_.display = not self._key and bool(self._looked_for)
         talk.display = self.query_one(Draft).display = bool(self._key)
         talk.action_end(1)
-        (self.query_one(Draft) if self._key else models).focus()
+        self.set_focus(self.query_one(Draft) if self._key else models)  # at once: the next key is its
         self.draw()
 
     def on_descendant_focus(self) -> None:
@@ -242,8 +242,8 @@ class Chat(Place):
     def on_draft_sent(self, sent: Draft.Sent) -> None:
         """Ask it, once the answer before has ended."""
         if self.talk is not None and sent.text.strip() and not self.talk.answering:
-            self._recalled = 0
-            self.query_one(Draft).replace_all("")
+            self._recalled, draft = 0, self.query_one(Draft)
+            draft.replace_all(draft.text.removeprefix(sent.text))  # what was typed since is for the next
             self.query_one("#talk", Canvas).action_end(1)
             self.talk.ask(sent.text.strip())
 
@@ -277,7 +277,7 @@ class Chat(Place):
 
     def action_write(self) -> None:
         """Go on writing."""
-        self.query_one(Draft).focus()
+        self.set_focus(self.query_one(Draft))  # at once: the next key is a letter
 
     def action_models(self) -> None:
         """Choose another."""

@@ -6,11 +6,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
+from tui.screens.question import Question
 
-class Confirm(ModalScreen[bool]):
+
+class Confirm(Question[bool]):
     """A question with yes and no."""
 
     DEFAULT_CSS = """

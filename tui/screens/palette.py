@@ -9,11 +9,11 @@ from typing import ClassVar, cast
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from tui.actions import VERBS
 from tui.screens.place import Place
+from tui.screens.question import Question
 from tui.screens.workloads import OnWorkload
 from tui.theme import THEMES
 from tui.view.clean import line
@@ -25,7 +25,7 @@ from tui.widgets.line import Line
 Do = Callable[[], object]
 
 
-class Palette(ModalScreen[None]):
+class Palette(Question[None]):
     """A line to type in, and what is called so."""
 
     DEFAULT_CSS = """
@@ -48,12 +48,14 @@ class Palette(ModalScreen[None]):
         self._commands = list(_commands(place))
         self._names = [name for name, _ in self._commands]
         self._meant = meant("", self._names)
+        self._canvas = Canvas(id="commands", focusable=False)
+        """Held, as it cannot be looked up where it is to be drawn after this was left."""
 
     def compose(self) -> ComposeResult:
         """The line, and the commands."""
         with Vertical():
             yield Line(placeholder="what to do, to what")
-            yield Canvas(id="commands", focusable=False)
+            yield self._canvas
 
     def on_resize(self) -> None:
         """In the room that there is now."""
@@ -66,33 +68,33 @@ class Palette(ModalScreen[None]):
     def _show(self, typed: str) -> None:
         self._meant = meant(typed, self._names)
         self._draw()
-        self.query_one(Canvas).action_end(-1)
+        self._canvas.action_end(-1)
 
     def _draw(self) -> None:
-        canvas = self.query_one(Canvas)
-        canvas.show(palette(self._names, self._meant, width=max(20, canvas.size.width - 1)))
+        width = max(20, self._canvas.size.width - 1)
+        self._canvas.show(palette(self._names, self._meant, width=width))
 
     def on_input_submitted(self, _submitted: Input.Submitted) -> None:
         """Do what is pointed at."""
-        self._do(self.query_one(Canvas).key)
+        self._do(self._canvas.key)
 
     def on_canvas_chosen(self, chosen: Canvas.Chosen) -> None:
         """Do what was clicked."""
         self._do(chosen.key)
 
     def _do(self, key: str) -> None:
-        if key:
+        if key and self.is_active:  # once
             _, do = self._commands[int(key)]
             self.dismiss()
             self.app.call_later(do)  # pyright: ignore[reportUnknownMemberType]  Textual leaves it open
 
     def action_move(self, by: int) -> None:
         """To the next."""
-        self.query_one(Canvas).action_move(by)
+        self._canvas.action_move(by)
 
     def action_page(self, by: int) -> None:
         """As far as can be seen."""
-        self.query_one(Canvas).action_page(by)
+        self._canvas.action_page(by)
 
 
 def _commands(place: Place) -> Iterator[tuple[Name, Do]]:

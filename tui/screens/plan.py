@@ -84,9 +84,9 @@ class Plan(Place):
         """The workload that it happens to."""
         self.open_workload(opened(chosen.key))
 
-    def action_open(self) -> None:
+    async def action_open(self) -> None:
         """What is under the cursor."""
-        self.query_one("#plan", Canvas).action_choose()
+        await self.query_one("#plan", Canvas).action_choose()
 
     def action_steps(self) -> None:
         """Show every step, or what they come to."""

@@ -7,13 +7,13 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from tui.screens.question import Question
 from tui.widgets.line import Line
 
 
-class Prompt(ModalScreen[str | None]):
+class Prompt(Question[str | None]):
     """Gives what was typed, once it will do; None where it was left."""
 
     DEFAULT_CSS = """

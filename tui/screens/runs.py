@@ -7,10 +7,10 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from reconciler.model.answers import Run
+from tui.screens.question import Question
 from tui.view.log_runs import NEWEST, log_runs
 from tui.widgets.canvas import Canvas
 
@@ -18,7 +18,7 @@ Choice = tuple[str, int] | None
 """Slot and run; None: whichever is the newest."""
 
 
-class Runs(ModalScreen[tuple[Choice] | None]):
+class Runs(Question[tuple[Choice] | None]):
     """Gives what was chosen; None where it was left."""
 
     DEFAULT_CSS = """

@@ -313,18 +313,18 @@ class Canvas(Widget, can_focus=True):
         """Nothing is opened where nothing can be chosen."""
         return bool(self.key) if action == "choose" else super().check_action(action, parameters)
 
-    def action_choose(self) -> None:
-        """Open what is under the cursor."""
+    async def action_choose(self) -> None:
+        """Open what is under the cursor, at once: the next key is for what is opened."""
         if self.key:
-            self.post_message(self.Chosen(self, self.key))
+            await self.screen._dispatch_message(self.Chosen(self, self.key))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
-    def on_click(self, event: Click) -> None:
+    async def on_click(self, event: Click) -> None:
         """One click moves the cursor there, two open it."""
         number = self._number(event.y)
         if number is not None and (key := self._key_of(number)):
             self._take(key)
             if event.chain == 2:
-                self.action_choose()
+                await self.action_choose()
 
     def on_mouse_scroll_down(self, event: MouseScrollDown) -> None:
         """Scroll."""

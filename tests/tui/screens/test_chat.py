@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Iterator
 from dataclasses import replace
 
 import pytest
-from textual.events import Paste
+from textual.events import Key, Paste
 from textual.geometry import Region
 
 from reconciler.model.status import GatewayStatus
@@ -72,8 +72,8 @@ async def chat(daemon: Daemon, *, size=(90, 30), model: str = "chat", **more) ->
 
 def shown(app: Dashboard) -> str:
     """What can be read between header and keys."""
-    canvas = next(each for each in app.screen.query(Canvas) if each.display and each.id in ("models", "talk"))
-    return "\n".join(strip.text for strip in canvas.render_lines(Region(0, 0, *canvas.size)))
+    seen = [each for each in app.screen.query(Canvas) if each.display and each.id in ("models", "talk")]
+    return "\n".join(strip.text for each in seen for strip in each.render_lines(Region(0, 0, *each.size)))
 
 
 async def reads(app: Dashboard, *texts: str) -> None:
@@ -205,6 +205,16 @@ async def test_nothing_and_what_comes_too_soon_is_not_asked(daemon, front):
         assert app.screen.query_one(Draft).text == "more", "it is kept until it can be asked"
         model.end()
     assert len(front.asked) == 1
+
+
+async def test_what_is_typed_in_the_moment_a_question_is_sent_is_for_the_next(daemon, front):
+    model = Pieces(front)
+    async with chat(daemon) as (app, _):
+        for letter in "hi\rmore":
+            app.post_message(Key("enter" if letter == "\r" else letter, letter))
+        await reads(app, "▌ hi")
+        await eventually_async(lambda: app.screen.query_one(Draft).text == "more")
+        model.end()
 
 
 async def test_what_was_said_stays_while_other_places_are_seen(daemon, front):

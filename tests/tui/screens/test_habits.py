@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from textual.css.stylesheet import Stylesheet
@@ -18,6 +19,7 @@ from tests.tui.daemon import Daemon
 from tests.tui.pictures import seen
 from tui.app import Dashboard
 from tui.messages import Told
+from tui.screens.chat import Draft
 from tui.screens.confirm import Confirm
 from tui.screens.fleet import Fleet
 from tui.screens.help import Help
@@ -25,8 +27,10 @@ from tui.screens.index import SCREENS, kind
 from tui.screens.logs import Logs
 from tui.screens.palette import Palette
 from tui.screens.place import PLACES
+from tui.screens.plan import Plan
 from tui.screens.prompt import Prompt
 from tui.screens.runs import Runs
+from tui.screens.workload import WorkloadScreen
 from tui.screens.workloads import OnWorkload
 from tui.view.world import Row
 from tui.widgets.canvas import Canvas
@@ -290,7 +294,7 @@ def burst(app: Dashboard, *keys: str) -> None:
     """All in one piece, as over a slow line."""
     written = {"slash": "/", "enter": "\r"}
     for key in keys:
-        app.post_message(Key(key, written.get(key, key)))
+        app.post_message(Key(key, written.get(key, key if len(key) == 1 else None)))
 
 
 async def test_what_is_typed_after_a_slash_is_text_however_fast(daemon):
@@ -319,6 +323,52 @@ async def test_a_question_is_answered_however_fast(daemon, keys, asked):
     async with pointed(daemon) as (app, _):
         burst(app, *keys)
         await eventually_async(lambda: daemon.asked == asked and type(app.screen) is Shelf)
+
+
+async def test_who_answers_twice_answers_once(daemon):
+    """The second key came before the question had gone."""
+    async with shown(daemon) as (app, _, _):
+        await eventually_async(lambda: app.world.find("/chat") and app.focused and app.focused.key == "/chat")
+        burst(app, "n", "3", "enter", "enter")
+        await eventually_async(lambda: daemon.asked == [("scale", "chat", {"replicas": 3})])
+        await eventually_async(lambda: type(app.screen) is Fleet)
+        burst(app, "ctrl+p", *"help", "enter", "enter")
+        await on(app, Help)
+        assert [type(each) for each in app.screen_stack[1:]] == [Fleet, Help]
+
+
+@pytest.mark.parametrize(
+    ("keys", "there"),
+    [
+        ("enter escape", [Fleet]),
+        ("enter l", [Fleet, WorkloadScreen, Logs]),
+        ("enter s escape escape", [Fleet]),
+        ("enter s", [Fleet, WorkloadScreen, Confirm]),
+        ("2 enter", [Plan]),
+    ],
+)
+async def test_what_is_opened_is_there_before_the_next_key(daemon, keys, there):
+    async with shown(daemon) as (app, pilot, _):
+        await eventually_async(lambda: app.world.find("/chat") and app.focused and app.focused.key == "/chat")
+        burst(app, *keys.split())
+        await eventually_async(
+            lambda: [type(each) for each in app.screen_stack[1:]] == there, what=f"{app.screen_stack}"
+        )
+        await pilot.pause()
+        assert [type(each) for each in app.screen_stack[1:]] == there
+
+
+@pytest.mark.parametrize("keys", ["c", "5 enter"])
+async def test_what_is_typed_to_a_model_is_text_however_fast(daemon, keys):
+    async with shown(daemon) as (app, _, _):
+        await eventually_async(lambda: app.world.find("/chat") and app.focused and app.focused.key == "/chat")
+        burst(app, *keys.split(), *"quit12")
+        await eventually_async(lambda: [each.text for each in app.screen.query(Draft)] == ["quit12"])
+        burst(app, "escape")
+        await eventually_async(lambda: isinstance(app.focused, Canvas))
+        burst(app, "i", *"q3")
+        await eventually_async(lambda: [each.text for each in app.screen.query(Draft)] == ["quit12q3"])
+        assert app.is_running
 
 
 # -- places
@@ -350,17 +400,32 @@ async def test_a_timer_that_is_late_before_it_began_fires_all_the_same(daemon):
 async def test_a_key_that_comes_before_the_screen_it_is_for_waits_for_that(daemon, place, key):
     async with shown(daemon) as (app, _, _):
         app.visit(place, "/chat")
-        screen = app.screen
+        screen: Any = app.screen
         assert not screen.children, "it is not there yet"
-        assert await app._check_bindings(key)
-        if place == "Workload":
-            assert screen._tab == "File"
+        burst(app, key)
+        done = {
+            "Workload": lambda: screen._tab == "File",
+            "Logs": lambda: screen.view.folds,
+            "Chat": lambda: not screen._key,
+        }
+        await eventually_async(done[place])
 
 
 async def test_a_key_that_comes_before_the_palette_waits_for_that(daemon):
     async with shown(daemon) as (app, _, _):
-        app.action_palette()
-        assert await app._check_bindings("down")
+        burst(app, "ctrl+p", *"quit")
+        await eventually_async(lambda: [each.value for each in app.screen.query(Input)] == ["quit"])
+
+
+async def test_the_palette_may_be_left_before_it_was_drawn(daemon):
+    """Textual keeps what is to be done after a refresh, and does it though who wanted it is gone."""
+    async with shown(daemon) as (app, pilot, _):
+        await pilot.press("ctrl+p")
+        await on(app, Palette)
+        left = app.screen
+        await pilot.press("escape")
+        await eventually_async(lambda: not left.children)
+        left._draw()
 
 
 async def test_back_leads_through_the_places_to_the_fleet_and_no_further(daemon):
