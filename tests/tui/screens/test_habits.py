@@ -26,7 +26,7 @@ from tui.screens.help import Help
 from tui.screens.index import SCREENS, kind
 from tui.screens.logs import Logs
 from tui.screens.palette import Palette
-from tui.screens.place import PLACES
+from tui.screens.place import PLACES, Place
 from tui.screens.plan import Plan
 from tui.screens.prompt import Prompt
 from tui.screens.runs import Runs
@@ -88,9 +88,13 @@ async def pointed(daemon: Daemon, pointed: str = "chat", of: int | None = None) 
 
 
 async def on(app: Dashboard, screen: type) -> None:
-    await eventually_async(
-        lambda: type(app.screen) is screen and app.screen.is_mounted, what=f"on {screen}, {app.screen}"
-    )
+    """It is there, and a place is drawn."""
+
+    def there() -> bool:
+        drawn = [each for each in app.screen.query("#header, #small").results(Canvas) if each.picture.lines]
+        return type(app.screen) is screen and app.screen.is_mounted and bool(drawn or not isinstance(app.screen, Place))
+
+    await eventually_async(there, what=f"on {screen}, {app.screen}")
 
 
 async def ahead(app: Dashboard) -> None:
