@@ -33,6 +33,7 @@ class Driver(LinuxDriver):
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)  # pyright: ignore[reportUnknownMemberType]  Textual leaves it open
+        # never closed: it rings whenever the terminal is left, and it may be left for a shell and come back to
         self._bell = self.exit_event = _Bell()
 
     def run_input_thread(self) -> None:
@@ -59,7 +60,7 @@ class Driver(LinuxDriver):
                     self.process_message(message)
                 patience = None
 
-    def close(self) -> None:
-        """It is left for good."""
-        super().close()
-        os.close(self._bell.descriptor)
+    def _sigcont_application(self, *given: object) -> None:
+        """Go on where it had made way for a shell. One that was only stopped reads keys still: it began already."""
+        if self._key_thread is None or not self._key_thread.is_alive():
+            super()._sigcont_application(*given)  # pyright: ignore[reportUnknownMemberType]

@@ -93,12 +93,31 @@ def test_it_ends_with_its_terminal(terminal):
 
 def test_it_makes_way_for_the_shell_and_shows_all_of_itself_when_it_goes_on(terminal):
     shown, found = terminal
-    os.kill(shown.pid, signal.SIGTSTP)
-    eventually(lambda: shown.modes == found, what="the terminal is the shell's")
-    shown.settle()
+    for _ in range(2):
+        os.kill(shown.pid, signal.SIGTSTP)
+        eventually(lambda: shown.modes == found, what="the terminal is the shell's")
+        shown.settle()
+        os.kill(shown.pid, signal.SIGCONT)
+        shown.until(SEEN)
+        eventually(lambda: shown.modes != found, what="the terminal is its own")
+        shown.press(b"?")
+        shown.until(b"Moving about")
+        shown.press(b"\x1b")
+        shown.until(SEEN)
+    shown.press(b"q")
+    assert shown.ended() == 0
+    assert shown.modes == found
+
+
+def test_one_that_is_told_to_go_on_and_never_made_way_goes_on(terminal):
+    """As tmux tells whatever was stopped in it."""
+    shown, found = terminal
+    os.kill(shown.pid, signal.SIGSTOP)
     os.kill(shown.pid, signal.SIGCONT)
-    shown.until(SEEN)
-    assert shown.modes != found
+    shown.settle()
+    shown.press(b"q")
+    assert shown.ended() == 0
+    assert shown.modes == found
 
 
 def test_a_terminal_may_become_far_too_small_and_large_again(terminal):
