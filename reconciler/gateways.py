@@ -236,8 +236,16 @@ class Gateways:
         return together(heard.report.models for heard in self._heard.values())
 
     def status(self) -> GatewayStatus:
+        if self._is_unheard():
+            open_ = {split_slot(slot)[0] for slot in self._open if " " not in slot}
+            for name in filter(lambda name: follows(self._workloads.get(name)), leaving | open_):
+                found[name] = replace(found.get(name, Wish()), unheard=True)
         """Whether there is one, and where it is to be found."""
         problems = {problem for heard in self._heard.values() for problem in heard.report.problems}
+    def _is_unheard(self) -> bool:
+        """Whether workers of a gateway may serve of which nobody tells: their master is silent, or was another."""
+        return bool(self._silent) or any(heard.report.seen < 0 for heard in self._heard.values())
+
         listen = self._routed.table.front.listen
         return GatewayStatus(connected=bool(self._heard), listen=listen, problems=tuple(sorted(problems)))
 

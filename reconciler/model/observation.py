@@ -299,6 +299,8 @@ class Wish:
     """Slots that drain, and that a gateway may still send requests to: it has not heard of it yet."""
     since: float | None = None
     """Since when the oldest of those waiting does, seconds of CLOCK_MONOTONIC."""
+    unheard: bool = False
+    """Whether a gateway may be serving it of which nothing is heard: that nobody wants it is not known."""
 
     def busy(self, slot: str) -> bool:
         """Whether a slot works, or may at any moment."""

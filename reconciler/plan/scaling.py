@@ -2,7 +2,7 @@
 
 Demand raises the number at once. Each replica more than is needed goes once it has not been needed for as long as
 `idle` says, the last one first; since when that is so goes out with the plan and comes back in Memory, as the planner
-itself remembers nothing.
+itself remembers nothing. While a gateway may be serving unheard, what is there stays: silence is not idleness (D104).
 """
 
 from collections.abc import Iterable, Mapping
@@ -45,11 +45,14 @@ def wanted(workload: Workload, memory: Memory, demand: Demand, *, present: int, 
     count = need = needed(workload, demand)
     lulls: dict[str, float] = {}
     until = None
+    unheard = demand.get(workload.name, Wish()).unheard
     for index in range(need, min(present, most)):
         text = slot(workload.name, index)
-        since = lulls[text] = memory.lulls.get(text, now)
+        since = lulls[text] = now if unheard else memory.lulls.get(text, now)
         goes = since + workload.spec.scaling.idle.total_seconds()
-        if now < goes - EXACT:
+        if unheard:
+            count = index + 1
+        elif now < goes - EXACT:
             count, until = index + 1, goes
     return Wanted(count=count, lulls=lulls, until=until)
 

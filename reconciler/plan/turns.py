@@ -101,7 +101,8 @@ class Turns:
 
     def is_asked(self, text: str, workload: Workload) -> bool:
         """Whether a replica runs only because somebody waits for it."""
-        return self.passes(text) and workload.name in self.demand
+        wish = self.demand.get(workload.name, Wish())
+        return self.passes(text) and bool(wish.waiting or wish.working)
 
     def passes(self, text: str) -> bool:
         """Whether a replica runs for as long as it is asked for, and then gives its place to others."""

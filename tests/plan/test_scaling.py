@@ -66,6 +66,16 @@ def test_one_request_begins_the_idle_time_anew() -> None:
     assert count(of, Wish(in_flight={"m/0": 1}), there=1, memory=lull).lulls == {}
 
 
+def test_what_a_gateway_may_be_serving_unheard_is_not_idle() -> None:
+    """Its idle time begins once somebody tells of it again."""
+    of = workload("{min: 0, max: 2, idle: 60s}")
+    lull = Memory(lulls={"m/0": NOW - 90, "m/1": NOW - 30})
+    found = count(of, Wish(unheard=True), there=2, memory=lull)
+    assert found == Wanted(count=2, lulls={"m/0": NOW, "m/1": NOW})
+    assert count(of, there=2, memory=Memory(lulls=found.lulls), now=NOW + 59).count == 2
+    assert count(of, Wish(unheard=True), there=0).count == 0, "nothing is started for it"
+
+
 def test_each_replica_has_its_own_idle_time() -> None:
     """One is in use with short gaps; only the other goes."""
     of = workload("{min: 0, max: 2, idle: 60s}")

@@ -25,6 +25,8 @@ class Router:
     """Seconds after which a table is gone by."""
     service: float = 1.0
     """Seconds that a request takes."""
+    hangs: bool = False
+    """Whether its master does: its workers go by the table that they have, and nobody hears of them."""
     table: Table = field(default_factory=Table)
     serving: Counter[tuple[str, int]] = field(default_factory=Counter[tuple[str, int]])
     """By slot and run: requests in flight."""
@@ -41,6 +43,8 @@ class Router:
             while True:
                 table = await self.gateways.next_table(self.table.seq)
                 await asyncio.sleep(self.lag)
+                while self.hangs:
+                    await asyncio.sleep(self.lag)
                 self.table = table
                 self.report()
         finally:
@@ -87,6 +91,8 @@ class Router:
 
     def report(self) -> None:
         """Tell the daemon."""
+        if self.hangs:
+            return
         models: dict[str, dict[str, int]] = {name: {} for name in self.waiting}
         for (slot, _), count in self.serving.items():
             by_slot = models.setdefault(slot.rpartition("/")[0], {})

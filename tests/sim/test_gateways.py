@@ -347,6 +347,24 @@ def test_a_gateway_that_says_that_it_has_ended_is_not_waited_for(silent: bool) -
         await asyncio.sleep(2 * LAPSE)
         assert len(desk.told) == told, "it is not missed"
 
+@pytest.mark.parametrize("seen", [None, -1], ids=["silent", "of a master before"])
+def test_what_may_be_served_unheard_is_told_of_models_on_demand_that_are_there(seen: int | None) -> None:
+    async def story() -> None:
+        desk = Desk(VARIES + "---\n" + CHAT.replace("chat", "fixed") + "---\n" + VARIES.replace("chat", "away"))
+        await desk.report(chat=Wanted(in_flight={"chat/0": 1}))
+        assert desk.gateways.demand(()) == {"chat": Wish(in_flight={"chat/0": 1})}
+        if seen is None:
+            await asyncio.sleep(LAPSE + 1)
+        else:
+            await desk.report(seen=seen, chat=Wanted(in_flight={"chat/0": 1}))
+        assert desk.gateways.demand(()) == {"chat": Wish(in_flight={"chat/0": 1}, unheard=True)}
+        desk.wakes()
+        await desk.report()
+        assert (desk.gateways.demand(()), desk.wakes()) == ({NOBODY: Wish()}, 1)
+
+    simulate(story())
+
+
     simulate(story())
 
 
@@ -460,3 +478,32 @@ def test_a_model_that_leaves_the_files_finishes_what_it_has_begun() -> None:
         listening.cancel()
 
     simulate(story())
+def test_a_model_on_demand_stays_while_a_gateway_that_may_serve_it_hangs() -> None:
+    """Its workers serve on. Nobody hears of it, so nobody can know that the model idles."""
+
+    async def story() -> None:
+        site = Site(fleet=fleet(VARIES.replace("max: 3", "max: 3, idle: 30s")), machine=Machine())
+        router = Router(gateways=site.gateways, machine=site.machine, service=0.5)
+        tasks = [asyncio.create_task(router.listen())]
+        await asyncio.sleep(1.0)
+        router.waiting["chat"] = 1
+        router.report()
+        while not router.places("chat"):
+            await asyncio.sleep(0.1)
+        router.waiting.clear()
+        router.report()
+        router.hangs = True
+        tasks.append(asyncio.create_task(router.load("chat", 5.0)))
+        await asyncio.sleep(300.0)
+        assert (router.failed, site.machine.stops, router.done) == ([], [], 60)
+        tasks.pop().cancel()
+        router.hangs = False
+        await asyncio.sleep(25.0)
+        assert list(site.machine.processes()) == ["chat/0"], "its idle time begins when it is heard of again"
+        await asyncio.sleep(20.0)
+        assert site.machine.processes() == {}
+        tasks.pop().cancel()
+
+    simulate(story())
+
+
