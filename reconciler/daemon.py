@@ -192,6 +192,7 @@ class _Daemon:
             keep=lambda memory: keep(self.kept, memory),
             clock=time.monotonic,
             degraded=self._degraded,
+            gateways=lambda: self.gateways.known,
         )
         self.loop = Loop(outside, memory=self._remembered())
         self.gateways = Gateways(today=time.time, wake=self.loop.wake, tell=self._tell, began=time.monotonic())
@@ -237,8 +238,8 @@ class _Daemon:
         running.add_signal_handler(signal.SIGHUP, self._reload)
         self.gpus.start()
         await self.runtime.open()
-        if self.loop.memory.routed:
-            self.gateways.inherit()
+        if self.loop.memory.routed or self.loop.memory.gateways:
+            self.gateways.inherit(self.loop.memory.gateways)
         # the forkserver is there already, so engines keep the limits that we were given
         _raise_limits()
         for server in self.servers:

@@ -62,6 +62,7 @@ class _Kept:
     stated: dict[str, int] = field(default_factory=dict[str, int])
     paused: bool = False
     routed: bool = False
+    gateways: tuple[str, ...] = ()
 
 
 _KEPT = TypeAdapter(_Kept)
@@ -84,6 +85,7 @@ def read_kept(path: str) -> Memory:
         stated=kept.stated,
         paused=kept.paused,
         routed=kept.routed,
+        gateways=frozenset(kept.gateways),
     )
 
 
@@ -97,6 +99,7 @@ def keep(path: str, memory: Memory) -> None:
         stated=dict(memory.stated),
         paused=memory.paused,
         routed=memory.routed,
+        gateways=tuple(sorted(memory.gateways)),
     )
     beside = f"{path}.new"
     with open(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:

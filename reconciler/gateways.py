@@ -26,7 +26,9 @@ HOLD = 3.0
 which another daemon had told them of."""
 FOUND = 6.0
 """Seconds in which all gateways that told the daemon before have found this one: until then nobody says which engines
-they send requests to, as it is not known how many there were."""
+they send requests to. Where it is known which they were, it is over with the last of them."""
+_MOST = 16
+"""Gateways that are known by name. Of more it is not known how many they are."""
 SOON = 1.0
 """Seconds after which the planner hears that other numbers of requests are worked on. Of what waits, and of who is busy
 at all, it hears at once."""
@@ -79,11 +81,34 @@ class Gateways:
     _later: asyncio.TimerHandle | None = None
     _until: float = 0.0
     """Until when somebody may come who told the daemon before."""
+    _known: set[str] = field(default_factory=set[str])
+    _missing: set[str] = field(default_factory=set[str])
+    """Of those who told the daemon before, who has not come yet."""
 
-    def inherit(self) -> None:
-        """A gateway told the daemon before what clients want."""
+    @property
+    def known(self) -> frozenset[str]:
+        """Who may go by a table of ours; also who has ended, as it may be back while nobody is here. Empty: unknown."""
+        return frozenset(self._known) if len(self._known) <= _MOST else frozenset()
+
+    def inherit(self, names: frozenset[str]) -> None:
+        """Gateways told the daemon before what clients want: these, or nobody knows which."""
         self._until = self.began + FOUND
-        asyncio.get_running_loop().call_at(self._until, self.wake)
+        self._known, self._missing = {*names}, {*names}
+        asyncio.get_running_loop().call_at(self._until, self._give_up)
+
+    def _give_up(self) -> None:
+        """Who has not come by now does not run."""
+        self._known -= self._missing
+        self._missing.clear()
+        self.wake()
+
+    def _comes(self, gateway: str) -> None:
+        if len(self._known) <= _MOST:
+            self._known.add(gateway)
+        if gateway in self._missing:
+            self._missing.remove(gateway)
+            if not self._missing:
+                self._until = 0.0
 
     def _awaits(self) -> bool:
         return asyncio.get_running_loop().time() < self._until
@@ -131,6 +156,7 @@ class Gateways:
         """Take in what one of them tells."""
         running = asyncio.get_running_loop()
         before, known = self._told, self._heard.get(report.gateway)
+        self._comes(report.gateway)
         if known is not None:
             known.lapses.cancel()
         self._silent.pop(report.gateway, None)
@@ -210,7 +236,15 @@ class Gateways:
             name = split_slot(slot)[0]
             if not self._is_closed(slot):
                 found[name] = _both(found.get(name, Wish()), Wish(exposed=frozenset({slot})))
+        if self._is_unheard():
+            open_ = {split_slot(slot)[0] for slot in self._open if " " not in slot}
+            for name in filter(lambda name: follows(self._workloads.get(name)), leaving | open_):
+                found[name] = replace(found.get(name, Wish()), unheard=True)
         return found or {NOBODY: Wish()}
+
+    def _is_unheard(self) -> bool:
+        """Whether workers of a gateway may serve of which nobody tells: their master is silent, or was another."""
+        return bool(self._silent) or any(heard.report.seen < 0 for heard in self._heard.values())
 
     def _stir(self) -> None:
         self._stirred.set()
@@ -236,16 +270,8 @@ class Gateways:
         return together(heard.report.models for heard in self._heard.values())
 
     def status(self) -> GatewayStatus:
-        if self._is_unheard():
-            open_ = {split_slot(slot)[0] for slot in self._open if " " not in slot}
-            for name in filter(lambda name: follows(self._workloads.get(name)), leaving | open_):
-                found[name] = replace(found.get(name, Wish()), unheard=True)
         """Whether there is one, and where it is to be found."""
         problems = {problem for heard in self._heard.values() for problem in heard.report.problems}
-    def _is_unheard(self) -> bool:
-        """Whether workers of a gateway may serve of which nobody tells: their master is silent, or was another."""
-        return bool(self._silent) or any(heard.report.seen < 0 for heard in self._heard.values())
-
         listen = self._routed.table.front.listen
         return GatewayStatus(connected=bool(self._heard), listen=listen, problems=tuple(sorted(problems)))
 

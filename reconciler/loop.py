@@ -43,6 +43,8 @@ class Outside:
     """Keeps what is `lasting` of it beyond the daemon's life."""
     clock: Callable[[], float]
     degraded: Callable[[], tuple[str, ...]]
+    gateways: Callable[[], frozenset[str]] = frozenset
+    """Those that the next daemon is to wait for."""
 
 
 @dataclass(slots=True)
@@ -159,7 +161,8 @@ class Loop:
     def _settle(self, fleet: Fleet, observation: Observation, demand: Demand) -> None:
         """Take into memory what this look shows, and keep what is to outlive us."""
         before = self.memory
-        self.memory = settled(replace(before, routed=bool(demand)), fleet, observation, self.observation)
+        told = replace(before, routed=bool(demand), gateways=self.outside.gateways())
+        self.memory = settled(told, fleet, observation, self.observation)
         if lasting(self.memory) != lasting(before):
             try:
                 self.outside.keep(self.memory)

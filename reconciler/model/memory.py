@@ -66,3 +66,6 @@ class Memory:
     """Whether nothing is to be done to the whole fleet. Outlives the daemon."""
     routed: bool = False
     """Whether a gateway tells what clients want. Outlives the daemon: the next one waits for it."""
+    gateways: frozenset[str] = frozenset()
+    """Which those are that may go by a table of ours, as far as that is known. Outlives the daemon: once all of these
+    have come, the next one waits for no other."""

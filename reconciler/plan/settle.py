@@ -46,4 +46,4 @@ def settled(memory: Memory, fleet: Fleet, observation: Observation, before: Obse
 def lasting(memory: Memory) -> tuple[object, ...]:
     """The part that outlives the daemon."""
     asked = (memory.overrides, memory.restarts, memory.consents, memory.paused)
-    return (*asked, memory.measured, memory.stated, memory.routed)
+    return (*asked, memory.measured, memory.stated, memory.routed, memory.gateways)

@@ -117,6 +117,8 @@ class Site:
     fleet: Fleet
     machine: Machine
     told: list[Happening] = field(default_factory=list[Happening])
+    kept: list[Memory] = field(default_factory=list[Memory])
+    """What was written down for the next daemon."""
     loop: Loop = field(init=False)
     gateways: Gateways = field(init=False)
 
@@ -128,9 +130,10 @@ class Site:
             demand=lambda: self.gateways.demand(self.loop.memory.draining),
             perform=self.machine.perform,
             publish=self._published,
-            keep=lambda _: None,
+            keep=self.kept.append,
             clock=running.time,
             degraded=tuple,
+            gateways=lambda: self.gateways.known,
         )
         self.loop = Loop(outside, memory=Memory())
         self.machine.wake = self.loop.wake

@@ -2,9 +2,11 @@
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from reconciler.desk import keep, read_kept
 from reconciler.gateways import FOUND, HOLD, SOON, Gateways
 from reconciler.model.fleet import Fleet
 from reconciler.model.memory import Memory
@@ -126,7 +128,7 @@ def test_where_the_daemon_before_had_gateways_nothing_is_let_go_until_all_had_ti
 
     async def story() -> None:
         desk = Desk()
-        desk.gateways.inherit()
+        desk.gateways.inherit(frozenset())
         desk.look("chat/1")
         for name in ("a", "b")[:come]:
             await desk.report(name, seen=2, chat=Wanted(in_flight={"chat/0": 1}))
@@ -137,6 +139,64 @@ def test_where_the_daemon_before_had_gateways_nothing_is_let_go_until_all_had_ti
         assert desk.wakes() == 1
         now = {"chat": Wish(in_flight={"chat/0": come})} if come else {}
         assert desk.gateways.demand(["chat/1"]) == now
+
+    simulate(story())
+
+
+@pytest.mark.parametrize("way", ["tells", "ends"])
+def test_those_that_the_daemon_before_knew_are_waited_for_and_nobody_else(way: str) -> None:
+    async def story() -> None:
+        desk = Desk()
+        desk.gateways.inherit(frozenset({"a", "b"}))
+        desk.look("chat/1")
+        await asyncio.sleep(1.0)
+        for name in ("a", "c"):
+            await desk.report(name, seen=2)
+            assert desk.gateways.demand(["chat/1"])["chat"].busy("chat/1"), "b has not come"
+        desk.wakes()
+        await desk.report("b", seen=2 if way == "tells" else ENDED)
+        assert (desk.gateways.demand(["chat/1"]), desk.wakes()) == ({NOBODY: Wish()}, 1)
+        await asyncio.sleep(FOUND)
+        assert desk.gateways.known == {"a", "b", "c"}, "one that has ended may be back when the next daemon comes"
+
+    simulate(story())
+
+
+def test_one_that_does_not_come_is_given_up_and_waited_for_by_no_later_daemon() -> None:
+    async def story() -> None:
+        desk = Desk()
+        desk.gateways.inherit(frozenset({"a", "b"}))
+        desk.look("chat/1")
+        await desk.report("a", seen=2)
+        await asyncio.sleep(FOUND - 0.1)
+        assert (desk.gateways.demand(["chat/1"])["chat"].busy("chat/1"), desk.gateways.known) == (True, {"a", "b"})
+        await asyncio.sleep(0.2)
+        assert (desk.gateways.demand(["chat/1"]), desk.gateways.known) == ({NOBODY: Wish()}, {"a"})
+
+    simulate(story())
+
+
+def test_which_gateways_there_are_is_written_down_for_the_next_daemon(tmp_path: Path) -> None:
+    async def story() -> None:
+        site = Site(fleet=fleet(CHAT), machine=Machine())
+        routers = [Router(gateways=site.gateways, machine=site.machine, name=name) for name in ("one", "two")]
+        tasks = [asyncio.create_task(router.listen()) for router in routers]
+        await asyncio.sleep(10.0)
+        keep(str(tmp_path / "memory.json"), site.kept[-1])
+        for task in (*tasks, site.task):
+            task.cancel()
+
+    simulate(story())
+    found = read_kept(str(tmp_path / "memory.json"))
+    assert (found.routed, found.gateways) == (True, {"one", "two"})
+
+
+def test_of_too_many_gateways_it_is_not_known_how_many_there_are() -> None:
+    async def story() -> None:
+        desk = Desk()
+        for number in range(40):
+            await desk.report(f"gateway {number}")
+            assert len(desk.gateways.known) == (number + 1 if number < 16 else 0)
 
     simulate(story())
 
@@ -287,6 +347,24 @@ def test_who_never_goes_by_it_is_not_waited_for_without_end() -> None:
     simulate(story())
 
 
+@pytest.mark.parametrize("seen", [None, -1], ids=["silent", "of a master before"])
+def test_what_may_be_served_unheard_is_told_of_models_on_demand_that_are_there(seen: int | None) -> None:
+    async def story() -> None:
+        desk = Desk(VARIES + "---\n" + CHAT.replace("chat", "fixed") + "---\n" + VARIES.replace("chat", "away"))
+        await desk.report(chat=Wanted(in_flight={"chat/0": 1}))
+        assert desk.gateways.demand(()) == {"chat": Wish(in_flight={"chat/0": 1})}
+        if seen is None:
+            await asyncio.sleep(LAPSE + 1)
+        else:
+            await desk.report(seen=seen, chat=Wanted(in_flight={"chat/0": 1}))
+        assert desk.gateways.demand(()) == {"chat": Wish(in_flight={"chat/0": 1}, unheard=True)}
+        desk.wakes()
+        await desk.report()
+        assert (desk.gateways.demand(()), desk.wakes()) == ({NOBODY: Wish()}, 1)
+
+    simulate(story())
+
+
 @pytest.mark.parametrize("alone", [True, False])
 def test_what_a_silent_gateway_may_be_using_is_in_use_until_its_workers_must_have_ended(alone: bool) -> None:
     """Its master may hang, or be dead, while its workers serve on, by the table that they have."""
@@ -346,24 +424,6 @@ def test_a_gateway_that_says_that_it_has_ended_is_not_waited_for(silent: bool) -
         assert desk.told[-1].message.partition(":")[0] == ("the gateway is gone" if silent else "the gateway has ended")
         await asyncio.sleep(2 * LAPSE)
         assert len(desk.told) == told, "it is not missed"
-
-@pytest.mark.parametrize("seen", [None, -1], ids=["silent", "of a master before"])
-def test_what_may_be_served_unheard_is_told_of_models_on_demand_that_are_there(seen: int | None) -> None:
-    async def story() -> None:
-        desk = Desk(VARIES + "---\n" + CHAT.replace("chat", "fixed") + "---\n" + VARIES.replace("chat", "away"))
-        await desk.report(chat=Wanted(in_flight={"chat/0": 1}))
-        assert desk.gateways.demand(()) == {"chat": Wish(in_flight={"chat/0": 1})}
-        if seen is None:
-            await asyncio.sleep(LAPSE + 1)
-        else:
-            await desk.report(seen=seen, chat=Wanted(in_flight={"chat/0": 1}))
-        assert desk.gateways.demand(()) == {"chat": Wish(in_flight={"chat/0": 1}, unheard=True)}
-        desk.wakes()
-        await desk.report()
-        assert (desk.gateways.demand(()), desk.wakes()) == ({NOBODY: Wish()}, 1)
-
-    simulate(story())
-
 
     simulate(story())
 
@@ -460,24 +520,6 @@ def test_a_model_on_demand_goes_once_nobody_needs_it_and_every_router_knows() ->
     simulate(story())
 
 
-def test_a_model_that_leaves_the_files_finishes_what_it_has_begun() -> None:
-    async def story() -> None:
-        site = Site(fleet=fleet(CHAT), machine=Machine())
-        router = Router(gateways=site.gateways, machine=site.machine, service=30.0)
-        listening = asyncio.create_task(router.listen())
-        while len(router.places("chat")) < 3:
-            await asyncio.sleep(0.1)
-        for _ in range(6):
-            router.ask("chat")
-        site.declare(fleet(""))
-        await asyncio.sleep(10.0)
-        assert (router.places("chat"), len(site.machine.processes())) == ([], 3)
-        await asyncio.sleep(30.0)
-        assert (router.done, router.failed, len(site.machine.processes())) == (6, [], 0)
-        assert "chat" not in router.table.models
-        listening.cancel()
-
-    simulate(story())
 def test_a_model_on_demand_stays_while_a_gateway_that_may_serve_it_hangs() -> None:
     """Its workers serve on. Nobody hears of it, so nobody can know that the model idles."""
 
@@ -507,3 +549,21 @@ def test_a_model_on_demand_stays_while_a_gateway_that_may_serve_it_hangs() -> No
     simulate(story())
 
 
+def test_a_model_that_leaves_the_files_finishes_what_it_has_begun() -> None:
+    async def story() -> None:
+        site = Site(fleet=fleet(CHAT), machine=Machine())
+        router = Router(gateways=site.gateways, machine=site.machine, service=30.0)
+        listening = asyncio.create_task(router.listen())
+        while len(router.places("chat")) < 3:
+            await asyncio.sleep(0.1)
+        for _ in range(6):
+            router.ask("chat")
+        site.declare(fleet(""))
+        await asyncio.sleep(10.0)
+        assert (router.places("chat"), len(site.machine.processes())) == ([], 3)
+        await asyncio.sleep(30.0)
+        assert (router.done, router.failed, len(site.machine.processes())) == (6, [], 0)
+        assert "chat" not in router.table.models
+        listening.cancel()
+
+    simulate(story())
