@@ -82,5 +82,6 @@ def test_a_terminal_is_drawn_on_each_second_until_ctrl_c(recorder, socket, envir
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
     os.close(mine)
-    assert shown.count(b"A\r") == 1, "the second is drawn over the first"
+    first, second, *_ = shown.split(b"12 req/s")  # a third may have come with them
+    assert (first.count(b"A\r"), second.count(b"A\r")) == (0, 1), "the second is drawn over the first"
     assert b"Traceback" not in shown
