@@ -85,13 +85,13 @@ def is_light(answer: bytes) -> bool:
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.5
 
 
-def ask(terminal: int) -> bytes:
-    """What it says of its background; whatever it says is over when this returns, or would come too late."""
+def ask(terminal: int, within: float = _PATIENCE) -> bytes:
+    """What it says of its background. What it says is over when this returns, or comes later than `within` seconds."""
     try:
         before = termios.tcgetattr(terminal)
     except termios.error:
         return b""
-    said, end = b"", time.monotonic() + _PATIENCE
+    said, end = b"", time.monotonic() + within
     try:
         tty.setraw(terminal, termios.TCSANOW)
         os.write(terminal, _ASKED)

@@ -162,7 +162,8 @@ def test_a_light_terminal_gets_light_colours(answer, light):
 
     thread = threading.Thread(target=reply)
     thread.start()
-    assert colours.is_light(colours.ask(theirs)) is light
+    patience = 60.0 if answer.endswith(b"c") else 0.3  # its last word, or none that could be waited for
+    assert colours.is_light(colours.ask(theirs, patience)) is light
     thread.join()
     assert asked == [b"\x1b]11;?\x1b\\\x1b[c"]
     os.close(ours)
