@@ -1,14 +1,18 @@
 """The dashboard on a terminal of ours: what it writes there is obeyed, and what stands there is looked at."""
 
+import asyncio
 import contextlib
+import itertools
 import re
 import threading
-from collections.abc import AsyncGenerator, Generator, Mapping
+from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from typing import Any
 
 from textual._compositor import LayoutUpdate
 from textual._context import visible_screen_stack
+from textual.app import App
 from textual.drivers.headless_driver import HeadlessDriver
+from textual.message_pump import MessagePump
 from textual.pilot import Pilot
 from textual.screen import Screen
 
@@ -24,6 +28,12 @@ from tui.widgets.keys import Keys
 
 _OTHERWISE = re.compile(r"\x1b\](?:22;[a-z-]+|52;c;[A-Za-z0-9+/=]*)\x07|\x07")
 """What Textual itself says beside what is to be seen: the pointer's shape, what was copied, the bell."""
+
+
+_ROUNDS = 50
+"""So often it is looked, at most: an app in which one message always makes another is never done."""
+_TURNS = 100
+"""Of the loop, in which an app that is not hindered hears of anything."""
 
 
 class _Driver(HeadlessDriver):
@@ -103,7 +113,7 @@ async def looked(app: Watched, pilot: Pilot[None]) -> list[str]:
     AssertionError where that is not what would stand there if all were painted anew, between a header and a footer.
     """
     for last in (False,) * 20 + (True,):
-        await _settled(app, pilot)
+        await worked_off(app)
         if app._exception is not None:
             raise app._exception
         try:
@@ -116,9 +126,8 @@ async def looked(app: Watched, pilot: Pilot[None]) -> list[str]:
 
 
 def _check(app: Watched) -> None:
-    assert app.terminal.size == app.size, (app.terminal.size, app.size)
-    otherwise = _otherwise(app)
-    assert not otherwise, "\n".join(otherwise)
+    assert app.terminal.size == app.size
+    assert _otherwise(app) == []
     if app.size.width >= LEAST[0] and app.size.height >= LEAST[1]:
         if isinstance(app.screen, Place):
             _check_frame(app, app.screen)
@@ -126,12 +135,42 @@ def _check(app: Watched) -> None:
             _check_question(app)
 
 
-async def _settled(app: Watched, pilot: Pilot[None]) -> None:
-    await pilot._wait_for_screen()
-    if app._resize_timer is not None:
-        await pilot.pause(0.02)
-        await pilot._wait_for_screen()
-    app.screen._on_timer_update()
+async def worked_off(app: App[Any]) -> None:
+    """Until nobody has a message that waits, nobody is at work on one, and what follows on a repaint has followed.
+
+    Of all screens that are seen. Threads and timers are not waited for: what they bring is to be waited for by what it
+    does.
+    """
+    for _round in range(_ROUNDS):
+        if app._resize_timer is not None:
+            await asyncio.sleep(0.01)
+        if app._exception is not None or not app.screen_stack:
+            return
+        beneath = app._background_screens if app.screen.is_modal else []
+        screens = [*beneath, app.screen]
+        pumps = [app, *(pump for screen in screens for pump in screen.walk_children(with_self=True))]
+        await _heard(app, pumps)
+        for screen in screens:
+            screen._on_timer_update()
+        await asyncio.sleep(0)
+        busy = any(pump.message_queue_size or pump._next_callbacks for pump in pumps)
+        busy = busy or any(screen._callbacks for screen in screens) or app._resize_timer is not None
+        if not busy and app.screen_stack and app.screen is screens[-1]:
+            return
+
+
+async def _heard(app: App[Any], pumps: Sequence[MessagePump]) -> None:
+    """Until each is done with what it had to do, or is closed: then it will not hear of it."""
+    done = set[MessagePump]()
+
+    def hears(pump: MessagePump) -> None:
+        done.add(pump)
+
+    asked = [pump for pump in pumps if pump.call_later(hears, pump)]
+    for turn in itertools.count():
+        if app._exception is not None or all(pump in done or pump._closing for pump in asked):
+            return
+        await asyncio.sleep(0 if turn < _TURNS else 0.001)
 
 
 def _otherwise(app: Watched) -> list[str]:
