@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from docker import APIClient
-from docker.errors import APIError, NotFound
+from docker.errors import APIError
 
 from tests.eventually import eventually
 
@@ -78,8 +78,11 @@ class Engine:
         wanted = {"label": [f"{key}={value}" for key, value in labels.items()]}
         client, found = self.client, []
         for each in client.containers(all=True, filters=wanted):
-            with contextlib.suppress(NotFound):  # it is gone already
+            try:
                 found.append(client.inspect_container(each["Id"]))
+            except APIError as error:
+                if "no such container" not in str(error).lower():  # it is gone already; of one that just goes, Podman
+                    raise  # says so with a status of 500
         return found
 
     def one(self, name: str):

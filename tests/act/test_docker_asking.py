@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 from docker import APIClient
+from docker.errors import APIError
+from requests import Response
 from requests.exceptions import ReadTimeout
 
 from reconciler.act.docker import asking
+from reconciler.act.docker.api import RefusedError, translated
 from reconciler.act.docker.labels import RECORD, RUN, SLOT, STATE, TOKEN, name
 
 
@@ -58,3 +61,15 @@ def test_a_container_that_is_never_gone_is_waited_for_within_the_client_s_deadli
         client.close()
         server.shutdown()
         server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [("container 5f does not exist in database: no such container", 404), ("database is locked", 500)],
+)
+def test_podman_says_of_a_container_that_just_goes_that_there_is_none(said: str, status: int) -> None:
+    answer = Response()
+    answer.status_code = 500
+    with pytest.raises(RefusedError, match=said) as told, translated():
+        raise APIError("500 Server Error", response=answer, explanation=said)
+    assert told.value.status == status

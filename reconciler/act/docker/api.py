@@ -144,7 +144,10 @@ def translated() -> Any:
     except APIError as error:
         told: Any = error
         status = 500 if told.response is None else int(told.response.status_code)
-        raise RefusedError(status, _plain(str(told.explanation or told))) from None
+        said = _plain(str(told.explanation or told))
+        if "no such container" in said.lower():
+            status = 404  # Podman says 500 of one that goes in this moment
+        raise RefusedError(status, said) from None
     except ReadTimeout:
         raise SilentError(_LATE_WORDS) from None
     except (RequestException, DockerException, OSError) as error:
