@@ -3,6 +3,7 @@
 import asyncio
 import os
 import socket
+import subprocess
 import threading
 from collections.abc import Generator
 from dataclasses import replace
@@ -18,7 +19,7 @@ from reconciler.act.units.runtime import UnitRuntime
 from reconciler.model.container import Unit
 from tests.act.stage import launch
 from tests.act.test_units import GOOD
-from tests.eventually import eventually
+from tests.eventually import eventually, eventually_async
 
 
 class Door:
@@ -27,6 +28,8 @@ class Door:
     def __init__(self) -> None:
         self.orders: list[str] = []
         self.unit: dict[str, str] = {}
+        self.starts: dict[str, str] = {}
+        """How it is once it was started, where that is otherwise."""
         self.cleared = asyncio.Event()
 
     async def ask(self, op: str, *, within: float = 10.0, **fields: Any) -> Units:
@@ -37,7 +40,7 @@ class Door:
                 "Result": "success", "MainPID": "0", "ExecMainCode": "1", "ExecMainStatus": "0",
                 "ExecMainStartTimestampMonotonic": "1000000", "ExecMainExitTimestampMonotonic": "2000000",
                 unit.SLOT: fields["slot"], unit.TOKEN: fields["token"],
-            }  # fmt: skip
+            } | self.starts  # fmt: skip
         if op == "clear":
             await self.cleared.wait()
         return [self.unit]
@@ -92,6 +95,39 @@ def test_a_journal_that_could_not_be_followed_is_followed_once_it_can(tmp_path, 
 def entry(said: str) -> bytes:
     """A line of chat/0 as the journal tells it, its cursor the line itself."""
     return f"__CURSOR={said}\nMESSAGE={said}\n_SYSTEMD_UNIT=holdfast-chat-0.service\nHOLDFAST_TOKEN=t\n\n".encode()
+
+
+def test_what_a_unit_said_that_failed_while_no_daemon_was_there_is_in_its_log(tmp_path) -> None:
+    class Fails(Door):
+        """Its journal tells of the end, to whoever asks."""
+
+        def journal(self, **begin: Any) -> socket.socket:
+            if self.unit.get("SubState") != "failed":
+                raise OSError("nothing was said yet")
+            ours, theirs = socket.socketpair()
+            with theirs:
+                theirs.sendall(entry("it was this").replace(b"=t\n", f"={self.unit[unit.TOKEN]}\n".encode()))
+            return ours
+
+    async def scene() -> None:
+        door = Fails()
+        (tmp_path / "logs").mkdir()
+        (tmp_path / "units").mkdir()
+        with subprocess.Popen(["sleep", "1000"]) as process:
+            before = UnitRuntime(str(tmp_path), on_change=lambda _: None, door=door)
+            door.starts = {"SubState": "running", "MainPID": str(process.pid)}
+            await before.start(replace(launch(argv=["/bin/sleep"]), unit=Unit(grace=10.0)), {})
+            await before.close()
+            process.kill()
+        door.unit |= {"ActiveState": "failed", "SubState": "failed", "Result": "exit-code", "MainPID": "0"}
+        door.unit |= {"ExecMainStatus": "3"}
+        after = UnitRuntime(str(tmp_path), on_change=lambda _: None, door=door)
+        await after.open()
+        log = tmp_path / "logs" / "chat.0" / "1.0.log"
+        await eventually_async(lambda: log.exists() and "it was this" in log.read_text(), what="its log is read")
+        await after.close()
+
+    asyncio.run(scene())
 
 
 @pytest.fixture(params=["straight", "broker"])

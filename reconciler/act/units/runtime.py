@@ -124,6 +124,8 @@ class UnitRuntime:
             return
         if info is not None and info.get(unit.TOKEN) != known.token:
             info = None  # of an earlier run
+        if slot.pending:
+            slot.listen()  # it may have ended while nobody was here
         if info is not None and slot.pending and info["SubState"] == "failed":
             since = time.monotonic()
             while not self._journal.settled(known.token, since):
