@@ -104,6 +104,8 @@ class Fleet(OnWorkload):
 
     def on_canvas_moved(self, _moved: Canvas.Moved) -> None:
         """Another one shows all of its reason, and other things can be done to it."""
+        if not self.board.is_running:
+            return  # told while all is taken down
         self._paint_table(self.board.world)
         self.draw_keys()
         canvas = self.query_one("#fleet", Canvas)
@@ -146,6 +148,8 @@ class Fleet(OnWorkload):
 
     def _ask(self, asked: Asked) -> None:
         self._asked = asked
+        if not self.board.is_running:
+            return
         self._paint_table(self.board.world)
         self.draw_keys()
         self.query_one("#fleet", Canvas).strayed = 0.0  # where that went was asked for

@@ -533,6 +533,18 @@ async def test_the_dashboard_may_be_left_in_the_moment_a_screen_opens(daemon, sc
         assert app.return_code == 0
 
 
+async def test_a_place_may_be_told_something_while_the_dashboard_is_taken_down(daemon):
+    async with shown(daemon) as (app, _, _):
+        await on(app, Fleet)
+        fleet, table = app.screen, app.screen.query_one("#fleet", Canvas)
+        app.visit("Plan")
+        await on(app, Plan)
+        app.exit()
+    with app._context():
+        fleet.on_canvas_moved(Canvas.Moved(table, "/chat"))
+        fleet.on_filter_changed(Filter.Changed("chat"))
+
+
 async def test_places_are_put_together_ahead_and_nothing_is_drawn_or_asked_for_them(daemon):
     async with shown(daemon) as (app, _, _):
         await ahead(app)
