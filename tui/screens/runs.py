@@ -1,6 +1,5 @@
 """Which run's log: chosen from those that are kept."""
 
-import time
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -11,6 +10,7 @@ from textual.widgets import Static
 
 from reconciler.model.answers import Run
 from tui.screens.question import Question
+from tui.view.clock import moment
 from tui.view.log_runs import NEWEST, log_runs
 from tui.widgets.canvas import Canvas
 
@@ -56,8 +56,10 @@ class Runs(Question[tuple[Choice] | None]):
 
     def _clock(self, at: float) -> str:
         """With its day where that is another than today."""
-        began, today = time.localtime(at), time.localtime(self._now)
-        return time.strftime("%H:%M:%S" if began[:3] == today[:3] else "%m-%d %H:%M:%S", began)
+        then, today = moment(at), moment(self._now)
+        if then is None:
+            return "?"
+        return f"{then:%H:%M:%S}" if today is not None and then.date() == today.date() else f"{then:%m-%d %H:%M:%S}"
 
     def on_canvas_chosen(self, chosen: Canvas.Chosen) -> None:
         """This one."""

@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 
 import pytest
 from textual.events import Key, MouseScrollDown, MouseScrollUp
@@ -258,6 +259,13 @@ async def test_which_runs_there_are_may_be_asked_before_it_is_known(daemon):
         app.wake()
         await pilot.pause()
         assert isinstance(app.screen, Logs), "asked once"
+
+
+async def test_a_run_that_began_at_no_time_at_all_is_listed_too(daemon):
+    daemon.answers["/workloads/chat"] = lambda _: About(name="chat", runs=(replace(RUN, began=1e300),))
+    async with looking(daemon) as (app, pilot):
+        await pilot.press("r")
+        await eventually_async(lambda: isinstance(app.screen, Runs) and any("?" in one for one in shown(app, "#runs")))
 
 
 async def test_why_it_is_not_known_which_runs_there_are_is_said(daemon):
