@@ -5,6 +5,7 @@ import contextlib
 import itertools
 import re
 import threading
+import time
 from collections.abc import AsyncGenerator, Generator, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 
 from reconciler.client import Client
+from tests.eventually import PATIENCE
 from tests.tui.vt import Terminal
 from tui.app import Dashboard
 from tui.screens.place import PLACES, Place
@@ -126,8 +128,9 @@ async def looked(app: Watched, pilot: Pilot[None]) -> list[str]:
 
 
 def _check(app: Watched) -> None:
-    assert app.terminal.size == app.size
-    assert _otherwise(app) == []
+    assert app.terminal.size == app.size, (app.terminal.size, app.size)
+    otherwise = _otherwise(app)
+    assert not otherwise, "\n".join(otherwise)
     if app.size.width >= LEAST[0] and app.size.height >= LEAST[1]:
         if isinstance(app.screen, Place):
             _check_frame(app, app.screen)
@@ -160,16 +163,21 @@ async def worked_off(app: App[Any]) -> None:
 
 
 async def _heard(app: App[Any], pumps: Sequence[MessagePump]) -> None:
-    """Until each is done with what it had to do, or is closed: then it will not hear of it."""
-    done = set[MessagePump]()
+    """Until each is done with what it had to do, or is closed: then it will not hear of it.
+
+    AssertionError with those that are not, after a minute.
+    """
+    done, end = set[MessagePump](), time.monotonic() + PATIENCE
 
     def hears(pump: MessagePump) -> None:
         done.add(pump)
 
     asked = [pump for pump in pumps if pump.call_later(hears, pump)]
     for turn in itertools.count():
-        if app._exception is not None or all(pump in done or pump._closing for pump in asked):
+        waits = [pump for pump in asked if not (pump in done or pump._closing or pump._closed)]
+        if app._exception is not None or not waits:
             return
+        assert time.monotonic() < end, [(pump, pump._task and pump._task.get_stack()) for pump in waits]
         await asyncio.sleep(0 if turn < _TURNS else 0.001)
 
 
