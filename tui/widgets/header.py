@@ -23,7 +23,7 @@ class Header(Canvas):
         super().__init__(id="header", focusable=False)
         self._places = places
 
-    def on_click(self, event: Click) -> None:
+    async def on_click(self, event: Click) -> None:
         """Go where it says."""
         if title := tab_at(self.picture, self._places, event.x, event.y):
             self.post_message(self.Picked(title))
