@@ -61,7 +61,7 @@ class Gate:
         return [sys.executable, "-P", "-m", "reconciler.cli", "gateway", *where]
 
     def start(self, *, answers: bool = True) -> subprocess.Popen[bytes]:
-        """Start it, and wait until it answers."""
+        """Start it, and wait until it answers, and each of its workers has read its program."""
         with open(self.log, "ab") as log:
             environment = {**os.environ, "PYTHONPATH": f"{self.newer}:{ROOT}"}
             self.process = subprocess.Popen(
@@ -69,6 +69,7 @@ class Gate:
             )
         if answers:
             eventually(self.well, within=LATEST, what="the gateway answers")
+            eventually(self._begun, within=LATEST, what="its workers have begun")
         return self.process
 
     @property
@@ -80,6 +81,9 @@ class Gate:
         """Pids of its workers, the draining included."""
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         return [int(pid) for pid in children if b"gateway.worker" in (procfs.read(f"/proc/{pid}/cmdline") or b"")]
+
+    def _begun(self) -> bool:
+        return all((procfs.read(f"/proc/{pid}/comm") or b"").startswith(b"hf:gateway.") for pid in self.workers())
 
     def listening(self) -> dict[str, list[str]]:
         """Where it says that it listens, and what stands in the way."""

@@ -101,6 +101,7 @@ def test_two_machines_are_seen_and_led_as_one_and_each_by_itself(box, far, ssh, 
     shown.until("fresh", within=LATEST)
     far.daemon()
     shown.until("other", gone=["gpu2 is away"], within=LATEST)
+    eventually(lambda: engine(far), within=LATEST, what="its daemon knows it again")
     assert engine(far) == there
 
     # the way there breaks off
@@ -111,4 +112,5 @@ def test_two_machines_are_seen_and_led_as_one_and_each_by_itself(box, far, ssh, 
 
     shown.press("q")
     shown.ended(0)
+    eventually(lambda: engine(far), within=LATEST, what="its daemon knows it again")
     assert engine(far) == there
