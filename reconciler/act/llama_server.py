@@ -10,12 +10,15 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 Params = Any  # xllamacpp is an extension without type stubs
 Setter = Callable[[Params, str], None]
+_SAID = 0.2
+"""Seconds in which llama.cpp's thread has said what went wrong; it says its lines in pieces."""
 
 
 class _FlagError(ValueError):
@@ -257,9 +260,13 @@ def _unusable(params: Params) -> str | None:
     return None
 
 
-def _fail(message: str) -> NoReturn:
-    sys.stderr.write(message + "\n")
-    sys.stderr.flush()
+def _fail(message: str, *, after: float = 0.0) -> NoReturn:
+    """`after`: seconds for what the library's own thread has to say before; what it says later is not heard."""
+    time.sleep(after)
+    last = os.dup(2)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    with open(last, "w", encoding="utf-8", errors="backslashreplace") as stderr:
+        stderr.write(("\n" if after else "") + message + "\n")  # who was silenced may have been amid a line
     os._exit(1)  # threads of the library may still run: nothing is left to them
 
 
@@ -274,7 +281,7 @@ def _serve(library: Any, params: Params) -> NoReturn:
         server = library.Server(params)  # loads the model; SIGTERM has its default effect until it returns
     except Exception as error:  # noqa: BLE001 - whatever the library throws, the last line says what failed
         name = params.model.path or params.model.hf_repo or params.model.url
-        _fail(_unusable(params) or f"cannot load {name}: {error}; the lines above say why")
+        _fail(_unusable(params) or f"cannot load {name}: {error}; the lines above say why", after=_SAID)
     signal.set_wakeup_fd(write)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _wake)
