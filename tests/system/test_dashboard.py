@@ -99,7 +99,7 @@ def test_a_fleet_is_watched_and_led(box, declare, terminal, first, size):
     shown.until("‖ paused")
     declare(first, context=1024)
     shown.until("demo/0", "context 512 → 1024", within=LATEST)
-    assert pid(box) == running
+    assert eventually(lambda: pid(box), within=LATEST, what="nothing is under way") == running
     shown.press("P")
     shown.until("in sync", gone=["‖ paused"], within=LATEST)
     eventually(lambda: pid(box) not in (None, running), within=LATEST, what="the edit was done")
@@ -112,7 +112,7 @@ def test_a_fleet_is_watched_and_led(box, declare, terminal, first, size):
     assert alive(running)
     box.daemon()
     shown.until("● ready", "in sync", gone=["away"], within=LATEST)
-    assert pid(box) == running
+    assert eventually(lambda: pid(box), within=LATEST, what="nothing is under way") == running
 
     shown.press("q")
     shown.ended(0)

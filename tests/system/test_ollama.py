@@ -214,7 +214,7 @@ def test_one_without_gpus_is_loaded_too(llama):
     declare(llama, 21780, gpus=0)
     llama.daemon()
     state(llama, "ready")
-    assert llama.status().converged
+    eventually(lambda: llama.status().converged, within=LATEST, what="nothing is left to do")
 
 
 def test_one_that_answers_no_more_is_started_anew(llama):
