@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.act.stage import identity
+from tests.act.stage import alive, identity
 from tests.client.sshd import clients, machine
 from tests.eventually import eventually
 from tests.system.box import LATEST, Box
@@ -55,9 +55,11 @@ def terminal(box, far, ssh, tmp_path):
 
 
 def engine(of: Box) -> tuple[int, int] | None:
-    """The process of its `chat` and when that began, once it is ready."""
+    """The process of its `chat` and when that began, once it is ready, and while it lives."""
     found = of.replica("chat/0")
-    return identity(found.pid) if found is not None and found.state == "ready" and found.pid is not None else None
+    if found is None or found.state != "ready" or found.pid is None:
+        return None
+    return identity(found.pid) if alive(found.pid) else None
 
 
 @pytest.mark.parametrize("size", [(80, 24), (140, 40)])
@@ -78,13 +80,12 @@ def test_two_machines_are_seen_and_led_as_one_and_each_by_itself(box, far, ssh, 
     shown.press("/")
     shown.press(*"gpu2", "Space", *"chat", "Enter")
     shown.until("1 of 4")
-    here, there = engine(box), engine(far)
+    here, there = (eventually(lambda of=of: engine(of), within=LATEST, what="both run") for of in (box, far))
     shown.press("r")
     shown.until("restart chat on gpu2?")
     shown.press("y")
-    eventually(lambda: engine(far) not in (None, there), within=LATEST, what="it was restarted")
-    assert engine(box) == here
-    there = engine(far)
+    there = eventually(lambda: now if (now := engine(far)) != there else None, within=LATEST, what="it was restarted")
+    assert eventually(lambda: engine(box), within=LATEST, what="this daemon knows its own") == here
 
     # each has its plan
     shown.press("2")
@@ -101,8 +102,7 @@ def test_two_machines_are_seen_and_led_as_one_and_each_by_itself(box, far, ssh, 
     shown.until("fresh", within=LATEST)
     far.daemon()
     shown.until("other", gone=["gpu2 is away"], within=LATEST)
-    eventually(lambda: engine(far), within=LATEST, what="its daemon knows it again")
-    assert engine(far) == there
+    assert eventually(lambda: engine(far), within=LATEST, what="its daemon knows it again") == there
 
     # the way there breaks off
     for each in clients(ssh):
@@ -112,5 +112,4 @@ def test_two_machines_are_seen_and_led_as_one_and_each_by_itself(box, far, ssh, 
 
     shown.press("q")
     shown.ended(0)
-    eventually(lambda: engine(far), within=LATEST, what="its daemon knows it again")
-    assert engine(far) == there
+    assert eventually(lambda: engine(far), within=LATEST, what="its daemon knows it again") == there
